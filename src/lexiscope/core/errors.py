@@ -1,0 +1,34 @@
+"""The error tree. A message names the thing that is wrong and ends with the next move.
+
+LexiscopeError            exit code 1   the run failed
+├── InputError            exit code 2   what the user gave is wrong
+│   ├── ArtifactError     exit code 2   a folder on disk is not what it should be
+│   └── CorpusError       exit code 2   text that can't be read or has nothing in it
+└── SelfCheckError        exit code 1   a result contradicts itself and was not saved
+"""
+
+from __future__ import annotations
+
+
+class LexiscopeError(Exception):
+    """Root of every error that Lexiscope raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(LexiscopeError):
+    """Something that the user gave is wrong: a path, a name, a setting."""
+
+    exit_code = 2
+
+
+class ArtifactError(InputError):
+    """An artifact folder is missing, of another kind, incomplete or damaged."""
+
+
+class CorpusError(InputError):
+    """A text source can't be read, or has no usable document."""
+
+
+class SelfCheckError(LexiscopeError):
+    """A result failed the check made before saving it; nothing was written."""
