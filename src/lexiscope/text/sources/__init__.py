@@ -1,1 +1,46 @@
+"""Where text comes from. `open_source` turns what a user types into a source."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+from lexiscope.core.errors import CorpusError
+from lexiscope.text.sources.base import Source
+
+__all__ = ["Source", "open_source"]
+
+
+def open_source(text: str, *, text_column: str) -> Source:
+    """The source that a name or a path stands for.
+
+    Names come first; to read a folder called ``stdlib``, write ``./stdlib``.
+
+    Raises:
+        InputError: no such name, generator, dataset, file or folder.
+    """
+    name, _, argument = text.partition(":")
+    if name == "stdlib" and not argument:
+        from lexiscope.text.sources.stdlib import Stdlib
+
+        return Stdlib()
+    if name == "installed" and not argument:
+        from lexiscope.text.sources.installed import Installed
+
+        return Installed()
+    if name == "generated":
+        from lexiscope.text.sources.generated import Generated
+
+        return Generated(argument)
+    if name == "hf" and argument:
+        from lexiscope.text.sources.huggingface import HuggingFace
+
+        return HuggingFace(argument, text_column)
+    path = Path(text)
+    if not text.strip() or not path.exists():
+        raise CorpusError(
+            f"no text source {text!r}: it is no file or folder, and the names are demo, stdlib, installed, generated, "
+            "generated:<name> and hf:<dataset>"
+        )
+    from lexiscope.text.sources.files import Files
+
+    return Files(path, text_column)

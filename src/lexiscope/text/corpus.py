@@ -1,0 +1,135 @@
+"""Corpus: a stream of documents from one source or several, the same for the same source, seed and split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from lexiscope.core.errors import CorpusError, InputError
+from lexiscope.text.document import Document, is_heldout
+from lexiscope.text.pieces import MAX_DOCUMENT_CHARACTERS, pieces
+from lexiscope.text.report import ReadReport
+from lexiscope.text.sources import Source, open_source
+
+Split = Literal["all", "train", "heldout"]
+
+
+class Corpus:
+    """Text to read.
+
+    Args:
+        source: ``demo`` (the standard library and generated pages), ``stdlib``, ``installed``, ``generated``,
+            ``generated:<name>``, ``hf:<dataset>``, the path of a file or folder, or several of these joined by ``+``.
+            Several take turns so that each has given about the same number of characters, as long as it lasts.
+            Generators are endless: beside other sources they stop when those are used up.
+        seed: decides the order of documents and what the generators write.
+        split: ``heldout`` is 10 % of the documents by hash of their id, ``train`` the others.
+        text_column: the text in JSON Lines, Parquet and Hugging Face records.
+
+    A document is left out, and counted in `report`, when it is empty or only white space, or holds NUL characters or lone
+    surrogates. One above `MAX_DOCUMENT_CHARACTERS` is given in pieces.
+
+    Raises:
+        InputError: unknown source, generator or split.
+    """
+
+    report: ReadReport
+
+    def __init__(
+        self, source: str | Path, *, seed: int = 0, split: Split = "all", text_column: str = "text"
+    ) -> None:
+        if split not in ("all", "train", "heldout"):
+            raise InputError(f"no split {split!r}; there are all, train and heldout")
+        self.source = str(source)
+        self.seed = seed
+        self.split = split
+        self.report = ReadReport()
+        self._sources = _open(source, text_column)
+        self._licences: set[str] = set()
+        self._digest = hashlib.sha256()
+
+    def documents(self) -> Iterator[Document]:
+        """One pass from the beginning; `report` starts anew.
+
+        Raises:
+            CorpusError: nothing usable in the whole source; the message says what was skipped and why.
+        """
+        self.report = report = ReadReport()
+        self._licences = set()
+        self._digest = digest = hashlib.sha256()
+        for document in _usable(_in_turns(self._sources, self.seed, report), report):
+            if self.split != "all" and is_heldout(document.id) != (self.split == "heldout"):
+                continue
+            report.documents += 1
+            report.characters += len(document.text)
+            self._licences.add(document.licence)
+            digest.update(f"{document.id}\n{document.text}\n".encode())
+            yield document
+        if not report.documents:
+            raise CorpusError(f"no usable document in {self.source!r} (split {self.split}): {report}")
+
+    def describe(self) -> dict[str, Any]:
+        """For manifests: where the text is from, and what was read of it in the last pass so far."""
+        return {
+            "source": self.source,
+            "seed": self.seed,
+            "split": self.split,
+            "revision": [source.revision() for source in self._sources],
+            "fingerprint": self._digest.hexdigest(),
+            "licences": sorted(self._licences),
+            "report": self.report.as_dict(),
+        }
+
+
+def _open(source: str | Path, text_column: str) -> list[Source]:
+    if isinstance(source, Path) or Path(source).exists():
+        source = Path(source) if isinstance(source, Path) else source
+        return [open_source(str(source), text_column=text_column)]
+    names = "stdlib+generated" if source == "demo" else source
+    return [open_source(name, text_column=text_column) for name in names.split("+")]
+
+
+def _in_turns(sources: list[Source], seed: int, report: ReadReport) -> Iterator[Document]:
+    """Interleave by characters; ends with the last source that ends."""
+    streams = [source.documents(seed, report) for source in sources]
+    characters = [0] * len(sources)
+    running = set(range(len(sources)))
+    finite = {number for number in running if not sources[number].endless}
+    while running and (finite or len(running) == len(sources)):
+        turn = min(running, key=lambda number: (characters[number], number))
+        document = next(streams[turn], None)
+        if document is None:
+            running.discard(turn)
+            finite.discard(turn)
+            if not finite:
+                return
+        else:
+            characters[turn] += len(document.text)
+            yield document
+
+
+def _usable(documents: Iterator[Document], report: ReadReport) -> Iterator[Document]:
+    for document in documents:
+        if reason := _fault(document.text):
+            report.skip(reason)
+        elif len(document.text) <= MAX_DOCUMENT_CHARACTERS:
+            yield document
+        else:
+            report.split += 1
+            for number, text in enumerate(pieces([document.text])):
+                yield Document(f"{document.id}#{number}", text, document.kind, document.licence)
+
+
+def _fault(text: str) -> str | None:
+    """Why a text can't be used, or None."""
+    if not text or text.isspace():
+        return "empty"
+    if "\0" in text:
+        return "NUL characters"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "lone surrogates"
+    return None

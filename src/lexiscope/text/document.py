@@ -1,0 +1,34 @@
+"""Document: one piece of text with a stable name, and which side of the held-out split it is on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+HELDOUT_SHARE = 0.1
+_PIECE = re.compile(r"#\d+$")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text.
+
+    Attributes:
+        id: stable name with its source in front: ``stdlib:json/decoder.py``. The pieces of a document that was too
+            long end in ``#0``, ``#1`` and so on.
+        kind: ``code``, ``docs``, ``prose`` or ``generated``.
+        licence: SPDX id, or ``unknown``.
+    """
+
+    id: str
+    text: str
+    kind: str
+    licence: str
+
+
+def is_heldout(document_id: str) -> bool:
+    """Whether a document is held out: 10 % of ids, by hash. All pieces of one document are on the same side."""
+    whole = _PIECE.sub("", document_id)
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < HELDOUT_SHARE * 2**64

@@ -1,0 +1,185 @@
+"""Files and folders: plain text, JSON Lines and Parquet.
+
+``.jsonl`` and ``.ndjson`` hold one JSON object per line, ``.parquet`` one text per row, anything else is UTF-8 text and
+one document per file. A folder is searched below, hidden files left out.
+
+What is wrong and what happens:
+    no such path, a Parquet file without the text column, a damaged Parquet file   CorpusError
+    an unreadable file, NUL bytes or invalid UTF-8 in a text file   the file is skipped and counted
+    a broken JSON line, one above 8 MiB, no text column in it, a text that is not a string   the record is skipped and counted
+    a text file above a million characters (or one very long line)   given in pieces, counted as split
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lexiscope.core.errors import CorpusError
+from lexiscope.text.document import Document
+from lexiscope.text.pieces import pieces
+from lexiscope.text.report import ReadReport
+from lexiscope.text.sources.base import shuffled
+
+_MAX_LINE_BYTES = 8 * 2**20
+_JSON_LINES = {".jsonl", ".ndjson"}
+_CODE = {".c", ".cc", ".cpp", ".cs", ".css", ".go", ".h", ".hpp", ".java", ".js", ".json", ".kt", ".php", ".pl", ".py"}
+_CODE |= {".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".toml", ".ts", ".xml", ".yaml", ".yml"}
+_DOCS = {".htm", ".html", ".md", ".rst", ".tex"}
+
+
+class Files:
+    """A file, or a folder of files.
+
+    Raises:
+        CorpusError: nothing at the path.
+    """
+
+    endless = False
+
+    def __init__(self, path: Path, text_column: str) -> None:
+        if not path.exists():
+            raise CorpusError(f"no file or folder at {path}")
+        self._path = path
+        self._root = path if path.is_dir() else path.parent
+        self._text_column = text_column
+
+    def documents(self, seed: int, report: ReadReport) -> Iterator[Document]:
+        for path in shuffled(self._files(), seed, "files"):
+            name = path.relative_to(self._root).as_posix()
+            try:
+                for part, text in self._texts(path, report):
+                    yield Document(f"files:{name}{part}", text, _kind(path), "unknown")
+            except OSError:
+                report.skip("unreadable file")
+
+    def revision(self) -> str:
+        sizes = [f"{path.relative_to(self._root).as_posix()} {path.stat().st_size}" for path in self._files()]
+        return f"files {hashlib.sha256(chr(10).join(sizes).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+    def _files(self) -> list[Path]:
+        if self._path.is_file():
+            return [self._path]
+        return sorted(
+            path
+            for path in self._path.rglob("*")
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(self._path).parts)
+        )
+
+    def _texts(self, path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
+        """(suffix of the id, text) of everything in one file."""
+        if path.suffix.lower() == ".parquet":
+            yield from self._parquet(path, report)
+        elif path.suffix.lower() in _JSON_LINES:
+            yield from self._json_lines(path, report)
+        else:
+            yield from _plain(path, report)
+
+    def _json_lines(self, path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
+        with path.open("rb") as file:
+            for number, line in enumerate(_lines(file), start=1):
+                if line is None:
+                    report.skip("line longer than 8 MiB")
+                elif line.strip():
+                    text = _text_of(line, self._text_column, report)
+                    if text is not None:
+                        yield f":{number}", text
+
+    def _parquet(self, path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
+        import duckdb
+
+        with duckdb.connect() as connection:
+            try:
+                connection.execute("SET threads = 1")
+                table = f"read_parquet({_quote(_escape_glob(str(path)), chr(39))})"
+                columns = dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE FROM {table})").fetchall())
+                if columns.get(self._text_column) != "VARCHAR":
+                    strings = ", ".join(name for name, kind in columns.items() if kind == "VARCHAR") or "none"
+                    raise CorpusError(
+                        f"{path} has no column {self._text_column!r} of strings; its columns of strings: {strings}; "
+                        "name one as text_column"
+                    )
+                rows = connection.execute(f"SELECT {_quote(self._text_column, chr(34))} FROM {table}")
+                number = 0
+                while batch := rows.fetchmany(64):
+                    for (text,) in batch:
+                        if text is None:
+                            report.skip("record without text")
+                        else:
+                            yield f":{number}", text
+                        number += 1
+            except (duckdb.Error, UnicodeDecodeError):
+                report.skip("damaged Parquet file")
+
+
+def _plain(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
+    """A text file; in pieces when it is long. Text before the first bad byte of a long file is kept."""
+    with path.open("rb") as file:
+        texts = pieces(_decoded(file))
+        try:
+            first = next(texts, "")
+            second = next(texts, None)
+            if second is None:
+                yield "", first
+                return
+            report.split += 1
+            for number, text in enumerate(itertools.chain([first, second], texts)):
+                yield f"#{number}", text
+        except UnicodeDecodeError:
+            report.skip("not UTF-8")
+
+
+def _decoded(file: BinaryIO) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    while block := file.read(2**20):
+        yield decoder.decode(block)
+    yield decoder.decode(b"", final=True)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """Lines of a file; None for one that is too long, which is passed over without being held."""
+    while line := file.readline(_MAX_LINE_BYTES):
+        if len(line) < _MAX_LINE_BYTES or line.endswith(b"\n"):
+            yield line
+        else:
+            while (rest := file.readline(_MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+                pass
+            yield None
+
+
+def _text_of(line: bytes, column: str, report: ReadReport) -> str | None:
+    """The text of one JSON line; None, and a count, when there is none."""
+    try:
+        record: Any = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        report.skip("not UTF-8")
+        return None
+    except (ValueError, RecursionError):
+        report.skip("broken JSON line")
+        return None
+    if not isinstance(record, dict) or column not in record:
+        report.skip(f"record without {column!r}")
+        return None
+    if not isinstance(record[column], str):
+        report.skip(f"{column!r} that is not a string")
+        return None
+    return str(record[column])
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return "code" if suffix in _CODE else "docs" if suffix in _DOCS else "prose"
+
+
+def _escape_glob(path: str) -> str:
+    return "".join(f"[{character}]" if character in "*?[" else character for character in path)
+
+
+def _quote(text: str, mark: str) -> str:
+    """A name or a string as SQL writes it."""
+    return mark + text.replace(mark, mark * 2) + mark
