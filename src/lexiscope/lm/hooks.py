@@ -1,0 +1,121 @@
+"""Plain forward hooks on a module, for as long as a ``with`` block lasts.
+
+Shapes: B contexts, C tokens per context, D width of the place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from lexiscope.core.errors import InputError
+
+Visit = Callable[[Tensor], Tensor | None]
+"""Sees an activation x_BCD; a tensor that it returns takes the activation's place."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What enters or leaves a module. ``name`` is for messages."""
+
+    name: str
+    module: nn.Module
+    side: Literal["input", "output"]
+
+
+class _Enough(Exception):  # noqa: N818 (no error: it ends a forward pass whose rest nobody needs)
+    pass
+
+
+@contextmanager
+def visiting(root: nn.Module, visits: Sequence[tuple[Site, Visit]]) -> Iterator[None]:
+    """Call each visit whenever its site comes by in a forward pass of ``root``; visits to one site run in order."""
+    shape_BC: list[int] = []
+
+    def note_shape(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tokens = args[0] if args else kwargs.get("input_ids")
+        shape_BC[:] = (kwargs["inputs_embeds"] if tokens is None else tokens).shape[:2]
+
+    handles = [root.register_forward_pre_hook(note_shape, with_kwargs=True)]
+    try:
+        for site, visit in visits:
+            if site.side == "input":
+                handles.append(site.module.register_forward_pre_hook(_before(site, visit, shape_BC), with_kwargs=True))
+            else:
+                handles.append(site.module.register_forward_hook(_after(site, visit, shape_BC)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def capture(root: nn.Module, sites: Mapping[str, Site], run: Callable[[], object]) -> dict[str, Tensor]:
+    """The activations at ``sites``, from the first time that each comes by; ``run`` is left as soon as all are there.
+
+    They are copies: a model that later changes the tensor in place does not change what was read.
+
+    Raises:
+        InputError: a site never came by, or gave something other than one activation per token.
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(key: str) -> Visit:
+        def visit(x_BCD: Tensor) -> None:
+            if key not in found:
+                found[key] = x_BCD.clone()
+            if len(found) == len(sites):
+                raise _Enough
+
+        return visit
+
+    with visiting(root, [(site, keep(key)) for key, site in sites.items()]):
+        try:
+            run()
+        except _Enough:
+            return found
+    missing = ", ".join(site.name for key, site in sites.items() if key not in found)
+    raise InputError(f"{missing} did not run in the forward pass of this model; choose another hook point")
+
+
+def _before(site: Site, visit: Visit, shape_BC: Sequence[int]) -> Callable[..., Any]:
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (_visit(site, visit, args[0], shape_BC), *args[1:]), kwargs
+        key = next((name for name, value in kwargs.items() if isinstance(value, Tensor)), "")
+        return args, {**kwargs, key: _visit(site, visit, kwargs.get(key), shape_BC)}
+
+    return hook
+
+
+def _after(site: Site, visit: Visit, shape_BC: Sequence[int]) -> Callable[..., Any]:
+    def hook(_: nn.Module, _args: object, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (_visit(site, visit, output[0], shape_BC), *output[1:])
+        return _visit(site, visit, output, shape_BC)
+
+    return hook
+
+
+def _visit(site: Site, visit: Visit, x: Any, shape_BC: Sequence[int]) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise InputError(f"{site.name} gives {type(x).__name__}, not a tensor; choose a module inside it")
+    x_BCD = x
+    if x.ndim == 2 and shape_BC and x.shape[0] == shape_BC[0] * shape_BC[1]:
+        x_BCD = x.view(*shape_BC, -1)  # some models (OPT) flatten contexts before their MLP
+    if x_BCD.ndim != 3 or not x_BCD.is_floating_point():
+        raise InputError(
+            f"{site.name} gives {x.dtype} of shape {list(x.shape)}, not one activation per context and token; "
+            "choose another hook point"
+        )
+    new_BCD = visit(x_BCD)
+    if new_BCD is None:
+        return x
+    if new_BCD.shape != x_BCD.shape:
+        raise InputError(
+            f"the replacement at {site.name} has shape {list(new_BCD.shape)} where {list(x_BCD.shape)} is needed"
+        )
+    return new_BCD.to(device=x.device, dtype=x.dtype).view(x.shape) if new_BCD is not x_BCD else x

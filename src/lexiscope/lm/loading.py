@@ -1,0 +1,230 @@
+"""From a name or a folder to a model in memory: every way in which that can fail, said in one sentence.
+
+Only safetensors are read and no code from outside this environment runs: ``trust_remote_code`` is False throughout,
+whatever a ``config.json`` asks for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lexiscope.core.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MINIMUM_TRANSFORMERS = (5, 9)
+"""Releases before 5.3 execute code that a ``config.json`` names."""
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+_WEIGHTS = "model.safetensors"
+_WEIGHTS_INDEX = "model.safetensors.index.json"
+_ASKS_FOR_CODE = ("attn_implementation", "experts_implementation", "auto_map", "trust_remote_code", "custom_pipelines")
+"""Settings with which a ``config.json`` could name code to fetch. They are not passed on."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder with a configuration and the weights that belong to it, both checked.
+
+    ``revision`` is the commit on the Hugging Face hub, None for a local folder.
+    """
+
+    path: Path
+    revision: str | None
+    config: dict[str, Any]
+    weights: list[Path]
+
+
+def find_folder(source: str | Path, revision: str | None) -> ModelFolder:
+    """Find a model by name ("demo", or one on the Hugging Face hub, fetched if need be) or by path, and look it over.
+
+    Raises:
+        InputError: nothing there, or not a whole model in safetensors.
+    """
+    path, commit = _locate(source, revision)
+    config = _read_json(path / "config.json")
+    return ModelFolder(path, commit, config, _check_weights(path))
+
+
+def load_module(folder: ModelFolder, *, dtype: str, device: str) -> PreTrainedModel:
+    """The causal LM, in eval mode and with frozen weights.
+
+    Raises:
+        InputError: not a causal LM, one that needs code of its own, or weights that don't fit its configuration.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = _read_config(folder)
+    with _quiet():
+        try:
+            module, report = AutoModelForCausalLM.from_pretrained(
+                folder.path,
+                config=config,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except Exception as error:
+            raise InputError(f"{folder.path}: transformers can't load this model: {_first_line(error)}") from error
+    absent = sorted(report["missing_keys"]) + sorted(str(item[0]) for item in report["mismatched_keys"])
+    if absent:
+        raise InputError(
+            f"{folder.path}: the weights don't fit config.json ({len(absent)} tensors are missing or of another shape, "
+            f"such as {absent[0]}); get the two from the same place"
+        )
+    try:
+        return module.to(device).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"can't put the model on device {device!r}: {_first_line(error)}") from None
+
+
+def require_transformers() -> None:
+    """
+    Raises:
+        InputError: the installed release is too old to be safe.
+    """
+    installed = version("transformers")
+    if tuple(int(part) for part in re.findall(r"\d+", installed)[:2]) < MINIMUM_TRANSFORMERS:
+        wanted = ".".join(map(str, MINIMUM_TRANSFORMERS))
+        raise InputError(
+            f"transformers {installed} is installed, but {wanted} or newer is needed (releases before 5.3 execute code "
+            f"from a model's config); run: pip install 'transformers>={wanted}'"
+        )
+
+
+def _locate(source: str | Path, revision: str | None) -> tuple[Path, str | None]:
+    if source == "demo":
+        path = Path(str(files("lexiscope.lm"))) / "demo"
+        if not (path / "config.json").is_file():
+            raise InputError("this installation has no demo model; install Lexiscope again, or give another model")
+        return path, None
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path} holds no config.json; give the folder of a Hugging Face model")
+        return path, None
+    if path.exists():
+        raise InputError(f"{path} is a file; give the folder of the model")
+    if not isinstance(source, str) or not _HUB_NAME.fullmatch(source):
+        raise InputError(f"no model folder at {source}")
+    return _fetch(source, revision)
+
+
+def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+
+    with _quiet():
+        try:
+            path = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]))
+        except Exception as error:
+            at = f" at revision {revision}" if revision else ""
+            raise InputError(
+                f"no folder {name!r} here, and no model of that name{at} can be had from the Hugging Face hub "
+                f"({_first_line(error)}); give a local folder, or go online and check the name"
+            ) from None
+    if not (path / "config.json").is_file():
+        raise InputError(f"{name} on the Hugging Face hub holds no config.json; give a model in Hugging Face format")
+    return path, path.name
+
+
+def _check_weights(path: Path) -> list[Path]:
+    from safetensors import SafetensorError, safe_open
+
+    if (path / _WEIGHTS).is_file():
+        weights = [path / _WEIGHTS]
+    elif (path / _WEIGHTS_INDEX).is_file():
+        index = _read_json(path / _WEIGHTS_INDEX).get("weight_map")
+        if not isinstance(index, dict) or not all(_plain_name(name) for name in index.values()):
+            raise InputError(f"{path / _WEIGHTS_INDEX} lists no weights; get the model again")
+        weights = [path / name for name in sorted(set(index.values()))]
+    else:
+        raise InputError(f"{path} holds no {_WEIGHTS}; other formats of weights are not read, convert them")
+    for file in weights:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except FileNotFoundError:
+            raise InputError(f"{file} is missing; get the model again") from None
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file} is truncated or damaged ({_first_line(error)}); get the model again") from None
+    return weights
+
+
+def _read_config(folder: ModelFolder) -> Any:
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    model_type = folder.config.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        if "auto_map" in folder.config:
+            raise InputError(
+                f"{folder.path}: its config.json wants to run Python code of its own (auto_map), which Lexiscope never "
+                "does; choose a model that transformers knows"
+            )
+        raise InputError(
+            f"{folder.path}: transformers {version('transformers')} knows no model_type {model_type!r}; check "
+            "config.json or install a newer transformers"
+        )
+    wanted = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
+    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+    architectures = folder.config.get("architectures") or []
+    if wanted == (None,) or (architectures and not set(wanted) & set(architectures)):
+        what = ", ".join(map(str, architectures)) or model_type
+        raise InputError(f"{folder.path} holds {what}, which is not a causal language model; choose one that is")
+    try:
+        settings = {key: value for key, value in folder.config.items() if key.lstrip("_") not in _ASKS_FOR_CODE}
+        return CONFIG_MAPPING[model_type].from_dict(settings)
+    except Exception as error:
+        raise InputError(f"{folder.path / 'config.json'} has a wrong setting: {_first_line(error)}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} can't be read: {error}; get the model again") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a JSON object; get the model again")
+    return value
+
+
+def _plain_name(name: object) -> bool:
+    return isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars or load reports on the terminal: Lexiscope has its own."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    hub_was_quiet, verbosity = are_progress_bars_disabled(), logging.get_verbosity()
+    bars_were_on = logging.is_progress_bar_enabled()
+    disable_progress_bars()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars_were_on:
+            logging.enable_progress_bar()
+        if not hub_was_quiet:
+            enable_progress_bars()

@@ -1,0 +1,266 @@
+"""LanguageModel: read and write the activations of a causal language model.
+
+Shapes: B contexts, C tokens per context, D width of the place read, V vocabulary, N directions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from lexiscope.core.artifact import hash_file
+from lexiscope.core.errors import InputError
+from lexiscope.core.hookpoint import HookPoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lexiscope.text.tokenizer import Tokenizer
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class LanguageModel:
+    """A causal language model in eval mode with frozen weights.
+
+    Forward passes of one model take turns, so several threads may share it. Nothing records gradients unless ``grad=True``
+    is asked for; then they flow to tensors that a `splice` brings in, never to the weights.
+
+    Args:
+        source: "demo" for the model in the package, a name on the Hugging Face hub, or a local folder in its format.
+        revision: commit, tag or branch on the hub.
+        device: where to run, as PyTorch names it.
+        dtype: to which the weights are converted.
+
+    Raises:
+        InputError: no whole, safe causal LM is there; the message says what is wrong.
+    """
+
+    def __init__(
+        self, source: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: Dtype = "float32"
+    ) -> None:
+        from lexiscope.lm.anatomy import Anatomy
+        from lexiscope.lm.loading import find_folder, load_module, require_transformers
+        from lexiscope.lm.tokenizing import load_tokenizer
+
+        require_transformers()
+        self._folder = find_folder(source, revision)
+        self.name: str = str(source)
+        self.revision: str | None = self._folder.revision
+        self.module: PreTrainedModel = load_module(self._folder, dtype=dtype, device=device)
+        tokenizer, bos = load_tokenizer(self._folder.path)
+        self.tokenizer: Tokenizer = tokenizer
+        self.bos: Literal["context", "never"] = bos
+        """Whether contexts start with BOS: whether the model's own tokenizer puts it there."""
+        config = self.module.config.get_text_config()
+        self.width: int = config.hidden_size
+        self.num_layers: int = config.num_hidden_layers
+        self.vocab_size: int = config.vocab_size
+        self.max_context: int = getattr(config, "max_position_embeddings", None) or 1 << 20
+        self._anatomy = Anatomy(self.module, config)
+        self._turn = threading.RLock()
+        if self.tokenizer.vocab_size > self.vocab_size:
+            raise InputError(
+                f"{self.name}: the tokenizer has {self.tokenizer.vocab_size} tokens, the model only {self.vocab_size}; "
+                "put the model's own tokenizer into the folder"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        return cast(torch.device, self.module.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the configuration and the files of weights. The first use reads them all."""
+        files = [self._folder.path / "config.json", *self._folder.weights]
+        return hashlib.sha256("".join(f"{file.name} {hash_file(file)}\n" for file in files).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """For manifests: which model this is, ready for JSON."""
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "fingerprint": self.fingerprint,
+            "tokenizer_fingerprint": self.tokenizer.fingerprint,
+            "family": self._anatomy.family,
+            "dtype": str(self.module.dtype).removeprefix("torch."),
+        }
+
+    def hook_points(self) -> list[HookPoint]:
+        """Every hook point by name, in the order of the forward pass; besides them, any ``module:<path>`` can be asked for."""
+        return self._anatomy.hook_points()
+
+    def check(self, hook: HookPoint) -> None:
+        """
+        Raises:
+            InputError: this model has no such hook point.
+        """
+        self._anatomy.site(hook)
+
+    def width_at(self, hook: HookPoint) -> int:
+        """Width D of the activations at a hook point; that of a module is found by running one token through the model."""
+        self.check(hook)
+        if hook.site != "module":
+            return self.width
+        token = torch.tensor([[self.tokenizer.pad_id]])
+        return self.read(token, [hook])[hook].shape[-1]
+
+    def read(
+        self,
+        tokens_BC: Tensor,
+        hooks: Sequence[HookPoint],
+        attention_BC: Tensor | None = None,
+        *,
+        grad: bool = False,
+    ) -> dict[HookPoint, Tensor]:
+        """Activations [B, C, D] at each hook point, on the model's device and in its dtype.
+
+        The forward pass ends as soon as the last of them is there. Inside a `splice` they are what the splice made of them.
+
+        Args:
+            attention_BC: True for every token but padding.
+
+        Raises:
+            InputError: an impossible hook point, or tokens that the model can't take.
+        """
+        from lexiscope.lm.hooks import capture
+
+        sites = {hook: self._anatomy.site(hook) for hook in hooks}
+        if not sites:
+            return {}
+        inputs = self._inputs(tokens_BC, attention_BC)
+        with self._turn, torch.set_grad_enabled(grad):
+            return capture(self.module, sites, lambda: self.module(**inputs, use_cache=False))
+
+    def logits(self, tokens_BC: Tensor, attention_BC: Tensor | None = None, *, grad: bool = False) -> Tensor:
+        """Logits of the next token, [B, C, V], on the model's device and in its dtype.
+
+        Raises:
+            InputError: tokens that the model can't take.
+        """
+        inputs = self._inputs(tokens_BC, attention_BC)
+        with self._turn, torch.set_grad_enabled(grad):
+            return cast(Tensor, self.module(**inputs, use_cache=False).logits)
+
+    @contextmanager
+    def splice(self, replacements: Mapping[HookPoint, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+        """Inside the block, every forward pass uses ``replacement(x_BCD)`` in place of the activation x_BCD.
+
+        Works in `read`, `logits`, `generate` and the bare ``module``. With a cache, generation shows a replacement only the
+        tokens that are new. What it gives is converted to the model's dtype.
+
+        Raises:
+            InputError: an impossible hook point, or (in the forward pass) a replacement of another shape.
+        """
+        from lexiscope.lm.hooks import visiting
+
+        visits = [(self._anatomy.site(hook), replacement) for hook, replacement in replacements.items()]
+        with self._turn, visiting(self.module, visits):
+            yield
+
+    def unembed(self, directions_ND: Tensor) -> Tensor:
+        """Direct logit effects, float32 [N, V]: see `lexiscope.lm.unembedding`.
+
+        Raises:
+            InputError: the family is unknown and its final norm can't be told.
+        """
+        from lexiscope.lm.unembedding import direct_effects
+
+        norm, projection = self._anatomy.final_maps()
+        unembedding = self.module.get_output_embeddings()
+        return direct_effects(directions_ND, norm=norm, projection=projection, unembedding=unembedding)
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = 50,
+        temperature: float = 0.0,
+        seed: int = 0,
+        cache: bool = True,
+    ) -> str:
+        """The prompt and what the model goes on to write, until its end of text or ``max_new_tokens``.
+
+        Args:
+            temperature: 0 takes the likeliest token each time; otherwise tokens are drawn, by ``seed``.
+            cache: keep keys and values of earlier tokens; off, each step runs the whole text.
+        """
+        start = [self.tokenizer.bos_id] if self.bos == "context" else []
+        tokens = [*start, *self.tokenizer.encode(prompt).ids]
+        new = self.generate_tokens(
+            torch.tensor([tokens]), max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, cache=cache
+        )
+        text = [token for token in new[0].tolist() if token not in self.tokenizer.special_ids]
+        return prompt + self.tokenizer.decode([*tokens, *text])[len(self.tokenizer.decode(tokens)) :]
+
+    def generate_tokens(
+        self,
+        tokens_BC: Tensor,
+        *,
+        max_new_tokens: int = 50,
+        temperature: float = 0.0,
+        seed: int = 0,
+        cache: bool = True,
+    ) -> Tensor:
+        """Tokens that follow each context (all of one length, none padded), int64 [B, at most max_new_tokens].
+
+        A context that ended early is filled up with padding. Arguments as for `generate`.
+
+        Raises:
+            InputError: tokens that the model can't take, or more than it has positions for.
+        """
+        inputs = self._inputs(tokens_BC, None)
+        if tokens_BC.shape[1] + max_new_tokens > self.max_context:
+            raise InputError(
+                f"{tokens_BC.shape[1]} tokens and {max_new_tokens} new ones are more than the {self.max_context} that "
+                f"{self.name} has positions for; shorten one of them"
+            )
+        generator = torch.Generator(self.device).manual_seed(seed)
+        step, past, new = inputs["input_ids"], None, []
+        ended_B = torch.zeros(len(step), dtype=torch.bool, device=self.device)
+        with self._turn, torch.no_grad():
+            for _ in range(max_new_tokens):
+                output = self.module(input_ids=step, past_key_values=past, use_cache=cache, logits_to_keep=1)
+                next_B = _choose(output.logits[:, -1].float(), temperature, generator)
+                next_B = torch.where(ended_B, self.tokenizer.pad_id, next_B)
+                new.append(next_B)
+                ended_B |= next_B == (-1 if self.tokenizer.eos_id is None else self.tokenizer.eos_id)
+                if ended_B.all():
+                    break
+                past = output.past_key_values if cache else None
+                step = next_B[:, None] if cache else torch.cat([step, next_B[:, None]], dim=1)
+        return torch.stack(new, dim=1) if new else step[:, :0]
+
+    def _inputs(self, tokens_BC: Tensor, attention_BC: Tensor | None) -> dict[str, Tensor]:
+        if tokens_BC.ndim != 2 or tokens_BC.numel() == 0 or tokens_BC.is_floating_point():
+            raise InputError(f"tokens have shape {list(tokens_BC.shape)}; give integers of shape [contexts, tokens]")
+        if tokens_BC.shape[1] > self.max_context:
+            raise InputError(
+                f"contexts of {tokens_BC.shape[1]} tokens are longer than the {self.max_context} that {self.name} takes; "
+                "choose a shorter context"
+            )
+        low, high = (int(limit) for limit in tokens_BC.aminmax())
+        if low < 0 or high >= self.vocab_size:
+            raise InputError(
+                f"token {high if high >= self.vocab_size else low} is not among the {self.vocab_size} of {self.name}; "
+                "encode the text with this model's tokenizer"
+            )
+        inputs = {"input_ids": tokens_BC.to(self.device, torch.int64)}
+        # No token sees one to its right, so padding there needs no mask, and attention without one is faster.
+        if attention_BC is not None and bool((attention_BC[:, 1:] > attention_BC[:, :-1]).any()):
+            inputs["attention_mask"] = attention_BC.to(self.device, torch.int64)
+        return inputs
+
+
+def _choose(logits_BV: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    if temperature == 0:
+        return logits_BV.argmax(-1)
+    return torch.multinomial((logits_BV / temperature).softmax(-1), 1, generator=generator)[:, 0]
