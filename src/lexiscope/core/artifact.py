@@ -1,7 +1,7 @@
 """Artifacts: the folders on disk in which stages meet.
 
-An artifact is a folder with a ``manifest.json`` that says what it is, hashes every file in it, and names the artifacts it
-was made from. It appears under its final name only when it is complete: files are written to a hidden sibling folder,
+An artifact is a folder with a ``manifest.json`` that says what it is, hashes every file in it, and names the artifacts
+it was made from. It appears under its final name only when it is complete: files are written to a hidden sibling folder,
 flushed to disk, and the folder is renamed. ``docs/formats.md`` is the specification.
 """
 

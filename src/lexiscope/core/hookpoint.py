@@ -28,8 +28,8 @@ _TRANSFORMER_LENS = re.compile(r"blocks\.(?P<layer>\d+)\.hook_(?P<site>resid_pre
 class HookPoint:
     """A place in a language model.
 
-    ``site`` is a key of `LAYER_SITES` (then ``layer`` counts blocks from 0), ``"embed"`` (token embeddings as they enter
-    block 0), or ``"module"`` (then ``path`` is the dotted path of any submodule, whose output is meant).
+    ``site`` is a key of `LAYER_SITES` (then ``layer`` counts blocks from 0), ``"embed"`` (token embeddings as they
+    enter block 0), or ``"module"`` (then ``path`` is the dotted path of any submodule, whose output is meant).
     """
 
     site: str
@@ -45,7 +45,7 @@ class HookPoint:
         """
         if isinstance(text, HookPoint):
             return text
-        if text == "embed" or text == "hook_embed":
+        if text in {"embed", "hook_embed"}:
             return cls("embed")
         if text.startswith("module:") and len(text) > len("module:"):
             return cls("module", path=text.removeprefix("module:"))

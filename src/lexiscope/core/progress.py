@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -14,23 +14,20 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    def task(self, title: str, total: float | None, unit: str) -> AbstractTask: ...
+    """Opens a bar for a piece of work; ``total`` is None where nobody can know."""
 
-
-class AbstractTask(Protocol):
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *exc: object) -> None: ...
+    def task(self, title: str, total: float | None, unit: str) -> AbstractContextManager[Task]: ...
 
 
 class Silent:
     """Reports nothing. What stages use when the caller gives no `Progress`."""
 
     @contextmanager
-    def task(self, title: str, total: float | None, unit: str) -> Iterator[Silent]:
+    def task(self, title: str, total: float | None, unit: str) -> Iterator[Silent]:  # noqa: ARG002
         yield self
 
     def advance(self, amount: float, note: str = "") -> None:
         pass
 
 
-SILENT: Progress = Silent()  # type: ignore[assignment]
+SILENT: Progress = Silent()

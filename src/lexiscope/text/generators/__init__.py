@@ -1,7 +1,7 @@
 """Seeded generators of text whose structure is known exactly. One file each; the folder is the registry.
 
-A generator is a module with ``page(rng)``: one page of text, drawn from the random numbers it is given. `pages` turns it
-into an endless stream that is the same for the same seed on every machine.
+A generator is a module with ``page(rng)``: one page of text, drawn from the random numbers it is given. `pages` turns
+it into an endless stream that is the same for the same seed on every machine.
 """
 
 from __future__ import annotations
