@@ -1,1 +1,1 @@
-
+"""Training: one loop, its schedules, its watch, and the check before anything is saved."""

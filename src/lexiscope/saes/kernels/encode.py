@@ -1,0 +1,74 @@
+"""Encoders that touch only the latents that fire, forward and backward.
+
+T tokens, D model width, F latents, N active entries.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lexiscope.core.codes import SparseCodes
+from lexiscope.saes.kernels.gather import transpose, weighted_rows
+from lexiscope.saes.kernels.select import select_positive, select_topk
+
+
+def encode_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
+    """The k largest positive entries of (x − centre) Wᵀ + b in every row, with gradients for all four tensors."""
+    centred_TD = (x_TD - centre_D).detach()
+    return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_topk(centred_TD, W_FD, b_F, k))
+
+
+def encode_relu(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
+    """Every positive entry of (x − centre) Wᵀ + b, with gradients for all four tensors."""
+    centred_TD = (x_TD - centre_D).detach()
+    return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_positive(centred_TD, W_FD, b_F))
+
+
+def _attach(
+    x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, centred_TD: Tensor, codes: SparseCodes
+) -> SparseCodes:
+    values_N = _LinearAt.apply(  # type: ignore[no-untyped-call]
+        x_TD, centre_D, W_FD, b_F, centred_TD, codes.offsets, codes.latents, codes.values
+    )
+    return SparseCodes(codes.offsets, codes.latents, values_N, codes.num_latents)
+
+
+class _LinearAt(torch.autograd.Function):
+    """values[n] = ⟨x[t] − centre, W[f]⟩ + b[f] at the selected (t, f); they are known already, so forward is free."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        _x_TD: Tensor,
+        _centre_D: Tensor,
+        W_FD: Tensor,
+        _b_F: Tensor,
+        centred_TD: Tensor,
+        offsets: Tensor,
+        latents_N: Tensor,
+        values_N: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(centred_TD, W_FD, offsets, latents_N)
+        return values_N.view_as(values_N)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
+        centred_TD, W_FD, offsets, latents_N = ctx.saved_tensors
+        needs_x, needs_centre, needs_W, needs_b = ctx.needs_input_grad[:4]
+        grad_N = grad_N.contiguous()
+        grad_x = grad_centre = grad_W = grad_b = None
+        if needs_x:
+            grad_x = weighted_rows(W_FD, latents_N, offsets, grad_N)
+        if needs_b or needs_centre:
+            grad_b = grad_N.new_zeros(len(W_FD)).index_add_(0, latents_N, grad_N)
+        if needs_centre:
+            grad_centre = -(grad_b @ W_FD)  # the sum over tokens first: one matrix–vector product
+        if needs_W:
+            tokens_N, order_N, columns = transpose(latents_N, offsets, len(W_FD))
+            grad_W = weighted_rows(centred_TD, tokens_N, columns, grad_N[order_N])
+        return grad_x, grad_centre, grad_W, grad_b, None, None, None, None

@@ -1,0 +1,57 @@
+"""Arithmetic that architectures share, as plain functions. T tokens, D model width, F latents."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lexiscope.core.seeds import generator
+
+
+def mean_square_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
+    """‖x̂ − x‖² / D, mean over tokens. On activations with mean ‖x‖² = D about zero it is the FVU, 0 to about 1."""
+    return (output_TD - target_TD).square().mean()
+
+
+def normalised_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
+    """Σ ‖x̂ − x‖² / Σ ‖x − x̄‖² over the batch; 0 where the target does not vary."""
+    variance = (target_TD - target_TD.mean(0)).square().sum()
+    error = (output_TD - target_TD).square().sum()
+    return torch.where(variance > 0, error / variance.clamp_min(torch.finfo(variance.dtype).tiny), 0.0 * error)
+
+
+def random_directions(num_latents: int, width: int, *, seed: int) -> Tensor:
+    """Unit vectors uniform on the sphere, float32 [F, D]."""
+    rows_FD = torch.randn(num_latents, width, generator=generator(seed, "directions"))
+    return rows_FD / rows_FD.norm(dim=1, keepdim=True)
+
+
+@torch.no_grad()
+def make_unit_rows(W_FD: Tensor) -> None:
+    """Scale every row to length 1, in place; a row of zeros stays."""
+    W_FD.div_(W_FD.norm(dim=1, keepdim=True).clamp_min(torch.finfo(W_FD.dtype).tiny))
+
+
+def along_sphere(W_FD: Tensor) -> Tensor:
+    """W itself, for rows of unit length: its gradient loses the part parallel to each row.
+
+    That part would only change lengths that `make_unit_rows` restores, and it would fill Adam's moments.
+    """
+    return cast(Tensor, _AlongSphere.apply(W_FD))  # type: ignore[no-untyped-call]
+
+
+class _AlongSphere(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, W_FD: Tensor) -> Tensor:
+        ctx.save_for_backward(W_FD)
+        return W_FD.view_as(W_FD)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_FD: Tensor) -> Tensor:
+        (W_FD,) = ctx.saved_tensors
+        parallel_F = torch.linalg.vecdot(grad_FD, W_FD)
+        return torch.addcmul(grad_FD, parallel_F[:, None], W_FD, value=-1)

@@ -1,0 +1,58 @@
+"""Fidelity on held-out activations, and the check that what is saved is what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lexiscope.core.errors import SelfCheckError
+from lexiscope.saes import SparseAutoencoder
+
+
+class Fidelity(NamedTuple):
+    l0: float
+    """Latents that fire per token, mean. 0 to F."""
+    fvu: float
+    """Σ ‖x − x̂‖² / Σ ‖x − x̄‖², x̄ the mean of all tokens given. 0 is perfect; predicting the mean gives 1."""
+
+
+@torch.no_grad()
+def fidelity(sae: SparseAutoencoder, batches: Iterable[Tensor]) -> Fidelity:
+    """Sums over all batches first, in float64, and one division at the end."""
+    tokens, active, error, squares = 0, 0, 0.0, 0.0
+    sum_D = torch.zeros(sae.width, dtype=torch.float64)
+    for x_TD in batches:
+        codes = sae.encode(x_TD)
+        tokens += len(x_TD)
+        active += len(codes)
+        error += float((x_TD - sae.decode(codes)).double().square().sum())
+        squares += float(x_TD.double().square().sum())
+        sum_D += x_TD.double().sum(0)
+    variance = squares - float(sum_D.square().sum()) / tokens
+    return Fidelity(active / tokens, error / variance)
+
+
+def check_saved(
+    folder: Path, trained: SparseAutoencoder, expected: Fidelity, raw_batches: Iterable[Tensor]
+) -> Fidelity:
+    """Load the weights in ``folder`` and measure them on raw activations.
+
+    ``expected`` is what the model in training measured on the same activations in its own, normalised units. Rounding
+    may swap a few latents that tie for the last place, so the two need not be equal to the last bit.
+
+    Raises:
+        SelfCheckError: the saved model fires or reconstructs differently.
+    """
+    saved = fidelity(type(trained).read_weights(trained.settings(), folder), raw_batches)
+    l0_moved = abs(saved.l0 - expected.l0) > 0.002 * expected.l0 + 0.01
+    fvu_moved = not abs(saved.fvu - expected.fvu) <= 0.002 * expected.fvu + 1e-5
+    if l0_moved or fvu_moved:
+        raise SelfCheckError(
+            f"the saved autoencoder has L0 {saved.l0:.3f} and FVU {saved.fvu:.5f} on held-out activations, the trained "
+            f"one had {expected.l0:.3f} and {expected.fvu:.5f}; it was not saved. Please report this"
+        )
+    return saved

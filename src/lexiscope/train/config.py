@@ -1,0 +1,67 @@
+"""Settings of a training run, and the choices made where they say None."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from lexiscope.core.config import Config
+
+
+class TrainConfig(Config):
+    """How to train. Tokens are activations: one token at one hook point."""
+
+    tokens: int = Field(4_000_000, ge=1)
+    """Tokens to train on in all; more than the store holds means several passes over it."""
+    batch_tokens: int = Field(4096, ge=1)
+    """Tokens per optimizer step."""
+    lr: float | None = Field(None, gt=0)
+    """Peak learning rate of Adam. None: from the number of latents and the length of the run."""
+    warmup_steps: int | None = Field(None, ge=0)
+    """Steps over which the learning rate rises. None: 5 % of the run, at most 1,000."""
+    decay_fraction: float = Field(0.2, ge=0, le=1)
+    """Last share of the run, over which the learning rate falls linearly to 0."""
+    sparsity_warmup_fraction: float = Field(0.1, ge=0, le=1)
+    """First share of the run, over which a sparsity penalty rises from 0."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient over all weights."""
+    dead_after_tokens: int | None = Field(None, ge=1)
+    """A latent silent for so many tokens is dead. None: from the length of the run."""
+    centre: bool = True
+    """Subtract the mean activation before training; the saved weights take it over."""
+    seed: int = 0
+    heldout_tokens: int = Field(16_384, ge=2)
+    """Tokens of held-out documents on which the run is evaluated and the saved weights are checked."""
+    log_every_steps: int = Field(50, ge=1)
+    evaluate_every_steps: int = Field(500, ge=1)
+
+    @property
+    def steps(self) -> int:
+        return -(-self.tokens // self.batch_tokens)
+
+
+class Choice(NamedTuple):
+    """A setting that was left open: what was chosen, and why."""
+
+    value: Any
+    reason: str
+
+
+def resolve(config: TrainConfig, *, num_latents: int) -> tuple[TrainConfig, dict[str, Choice]]:
+    """Fill in what is None. Returns settings without None, and what was chosen."""
+    choices: dict[str, Choice] = {}
+    if config.lr is None:
+        choices["lr"] = _learning_rate(config.steps, num_latents)
+    if config.warmup_steps is None:
+        steps = min(1000, config.steps // 20)
+        choices["warmup_steps"] = Choice(steps, f"5 % of {config.steps:,} steps, at most 1,000")
+    if config.dead_after_tokens is None:
+        tokens = min(10_000_000, max(4 * config.batch_tokens, config.tokens // 20))
+        choices["dead_after_tokens"] = Choice(tokens, "5 % of the run, at least 4 batches and at most 10 M tokens")
+    return config.model_copy(update={name: choice.value for name, choice in choices.items()}), choices
+
+
+def _learning_rate(steps: int, num_latents: int) -> Choice:
+    lr = 2e-4 * (2**14 / num_latents) ** 0.5
+    return Choice(lr, f"2e-4 / sqrt(F / 2^14) at F = {num_latents:,}")

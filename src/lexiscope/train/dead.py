@@ -1,0 +1,26 @@
+"""DeadLatents: which latents have been silent, counted in tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lexiscope.core.codes import SparseCodes
+
+
+class DeadLatents:
+    """A latent is dead when it has fired on none of the last ``dead_after_tokens`` tokens. F latents."""
+
+    def __init__(self, num_latents: int, dead_after_tokens: int) -> None:
+        self.dead_after_tokens = dead_after_tokens
+        self.silent_tokens_F = torch.zeros(num_latents, dtype=torch.int64)
+
+    def update(self, codes: SparseCodes) -> None:
+        """Take in one batch; call once per optimizer step. The batch counts as a whole, not token by token."""
+        self.silent_tokens_F += codes.num_tokens
+        self.silent_tokens_F[codes.latents] = 0
+
+    @property
+    def mask_F(self) -> Tensor:
+        """bool [F]."""
+        return self.silent_tokens_F >= self.dead_after_tokens
