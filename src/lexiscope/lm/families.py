@@ -3,8 +3,9 @@
 To add a family, add a row. ``tests/lm/test_families.py`` then checks it on a tiny model with random weights: against
 `output_hidden_states`, and that every block's output is its input plus attention plus MLP.
 
-No row says where the embedding is: what enters block 0 is read there, so a scale (Gemma), learned positions (GPT-2, OPT)
-and a projection (OPT) are in it whatever the family. The unembedding is what the model itself names as output embeddings.
+No row says where the embedding is: ``embed`` is read where it enters block 0, so a scale (Gemma), learned positions
+(GPT-2, OPT) and a projection (OPT) are in it whatever the family. The unembedding is what the model itself names as
+its output embeddings.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from lexiscope.core.errors import InputError
+from lexiscope.core.hookpoint import HookPoint
 
 Visit = Callable[[Tensor], Tensor | None]
 """Sees an activation x_BCD; a tensor that it returns takes the activation's place."""
@@ -53,7 +54,7 @@ def visiting(root: nn.Module, visits: Sequence[tuple[Site, Visit]]) -> Iterator[
             handle.remove()
 
 
-def capture(root: nn.Module, sites: Mapping[str, Site], run: Callable[[], object]) -> dict[str, Tensor]:
+def capture(root: nn.Module, sites: Mapping[HookPoint, Site], run: Callable[[], object]) -> dict[HookPoint, Tensor]:
     """The activations at ``sites``, from the first time that each comes by; ``run`` is left as soon as all are there.
 
     They are copies: a model that later changes the tensor in place does not change what was read.
@@ -61,23 +62,23 @@ def capture(root: nn.Module, sites: Mapping[str, Site], run: Callable[[], object
     Raises:
         InputError: a site never came by, or gave something other than one activation per token.
     """
-    found: dict[str, Tensor] = {}
+    found: dict[HookPoint, Tensor] = {}
 
-    def keep(key: str) -> Visit:
+    def keep(hook: HookPoint) -> Visit:
         def visit(x_BCD: Tensor) -> None:
-            if key not in found:
-                found[key] = x_BCD.clone()
+            if hook not in found:
+                found[hook] = x_BCD.clone()
             if len(found) == len(sites):
                 raise _Enough
 
         return visit
 
-    with visiting(root, [(site, keep(key)) for key, site in sites.items()]):
+    with visiting(root, [(site, keep(hook)) for hook, site in sites.items()]):
         try:
             run()
         except _Enough:
             return found
-    missing = ", ".join(site.name for key, site in sites.items() if key not in found)
+    missing = ", ".join(str(hook) for hook in sites if hook not in found)
     raise InputError(f"{missing} did not run in the forward pass of this model; choose another hook point")
 
 

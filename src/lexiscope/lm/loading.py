@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lexiscope.core.errors import InputError
+from lexiscope.lm.quiet import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 MINIMUM_TRANSFORMERS = (5, 9)
 """Releases before 5.3 execute code that a ``config.json`` names."""
@@ -56,7 +57,7 @@ def find_folder(source: str | Path, revision: str | None) -> ModelFolder:
     return ModelFolder(path, commit, config, _check_weights(path))
 
 
-def load_module(folder: ModelFolder, *, dtype: str, device: str) -> PreTrainedModel:
+def load_module(folder: ModelFolder, *, dtype: Dtype, device: str) -> PreTrainedModel:
     """The causal LM, in eval mode and with frozen weights.
 
     Raises:
@@ -65,8 +66,10 @@ def load_module(folder: ModelFolder, *, dtype: str, device: str) -> PreTrainedMo
     import torch
     from transformers import AutoModelForCausalLM
 
+    if dtype not in get_args(Dtype):
+        raise InputError(f"no dtype is called {dtype!r}; choose one of {', '.join(get_args(Dtype))}")
     config = _read_config(folder)
-    with _quiet():
+    with quiet():
         try:
             module, report = AutoModelForCausalLM.from_pretrained(
                 folder.path,
@@ -92,9 +95,10 @@ def load_module(folder: ModelFolder, *, dtype: str, device: str) -> PreTrainedMo
 
 
 def require_transformers() -> None:
-    """
+    """Refuse a release that is too old to be safe.
+
     Raises:
-        InputError: the installed release is too old to be safe.
+        InputError: it is; the message says what to install.
     """
     installed = version("transformers")
     if tuple(int(part) for part in re.findall(r"\d+", installed)[:2]) < MINIMUM_TRANSFORMERS:
@@ -126,10 +130,10 @@ def _locate(source: str | Path, revision: str | None) -> tuple[Path, str | None]
 def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
-    with _quiet():
+    with quiet():
         try:
             path = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (offline shows as any of a dozen errors)
             at = f" at revision {revision}" if revision else ""
             raise InputError(
                 f"no folder {name!r} here, and no model of that name{at} can be had from the Hugging Face hub "
@@ -185,10 +189,14 @@ def _read_config(folder: ModelFolder) -> Any:
         what = ", ".join(map(str, architectures)) or model_type
         raise InputError(f"{folder.path} holds {what}, which is not a causal language model; choose one that is")
     try:
-        settings = {key: value for key, value in folder.config.items() if key.lstrip("_") not in _ASKS_FOR_CODE}
-        return CONFIG_MAPPING[model_type].from_dict(settings)
+        return CONFIG_MAPPING[model_type].from_dict(_without_code(folder.config))
     except Exception as error:
         raise InputError(f"{folder.path / 'config.json'} has a wrong setting: {_first_line(error)}") from error
+
+
+def _without_code(settings: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in settings.items() if key.removeprefix("_") not in _ASKS_FOR_CODE}
+    return {key: _without_code(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -207,24 +215,3 @@ def _plain_name(name: object) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars or load reports on the terminal: Lexiscope has its own."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-    from transformers.utils import logging
-
-    hub_was_quiet, verbosity = are_progress_bars_disabled(), logging.get_verbosity()
-    bars_were_on = logging.is_progress_bar_enabled()
-    disable_progress_bars()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars_were_on:
-            logging.enable_progress_bar()
-        if not hub_was_quiet:
-            enable_progress_bars()

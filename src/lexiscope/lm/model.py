@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -19,20 +19,25 @@ from torch import Tensor
 from lexiscope.core.artifact import hash_file
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
+from lexiscope.lm.anatomy import Anatomy
+from lexiscope.lm.generation import continue_tokens
+from lexiscope.lm.hooks import capture, visiting
+from lexiscope.lm.loading import Dtype, find_folder, load_module, require_transformers
+from lexiscope.lm.tokenizing import Bos, load_tokenizer
+from lexiscope.lm.unembedding import direct_effects
+from lexiscope.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from lexiscope.text.tokenizer import Tokenizer
-
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class LanguageModel:
     """A causal language model in eval mode with frozen weights.
 
-    Forward passes of one model take turns, so several threads may share it. Nothing records gradients unless ``grad=True``
-    is asked for; then they flow to tensors that a `splice` brings in, never to the weights.
+    Forward passes of one model take turns, so several threads may share it; a `splice` is one long turn. Nothing
+    records gradients unless ``grad=True`` is asked for: then they flow to tensors that a `splice` brings in, never to
+    the weights. Contexts of different length are padded on the right: no token sees what is to its right, so padding
+    needs no mask there, and attention without one is faster.
 
     Args:
         source: "demo" for the model in the package, a name on the Hugging Face hub, or a local folder in its format.
@@ -47,31 +52,23 @@ class LanguageModel:
     def __init__(
         self, source: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: Dtype = "float32"
     ) -> None:
-        from lexiscope.lm.anatomy import Anatomy
-        from lexiscope.lm.loading import find_folder, load_module, require_transformers
-        from lexiscope.lm.tokenizing import load_tokenizer
-
         require_transformers()
-        self._folder = find_folder(source, revision)
+        folder = find_folder(source, revision)
         self.name: str = str(source)
-        self.revision: str | None = self._folder.revision
-        self.module: PreTrainedModel = load_module(self._folder, dtype=dtype, device=device)
-        tokenizer, bos = load_tokenizer(self._folder.path)
-        self.tokenizer: Tokenizer = tokenizer
-        self.bos: Literal["context", "never"] = bos
-        """Whether contexts start with BOS: whether the model's own tokenizer puts it there."""
+        self.revision: str | None = folder.revision
+        self.module: PreTrainedModel = load_module(folder, dtype=dtype, device=device)
         config = self.module.config.get_text_config()
         self.width: int = config.hidden_size
         self.num_layers: int = config.num_hidden_layers
         self.vocab_size: int = config.vocab_size
         self.max_context: int = getattr(config, "max_position_embeddings", None) or 1 << 20
+        self.tokenizer: Tokenizer
+        self.bos: Bos
+        """Whether contexts start with BOS: whether the model's own tokenizer puts it there."""
+        self.tokenizer, self.bos = load_tokenizer(folder.path, self.vocab_size)
+        self._folder = folder
         self._anatomy = Anatomy(self.module, config)
         self._turn = threading.RLock()
-        if self.tokenizer.vocab_size > self.vocab_size:
-            raise InputError(
-                f"{self.name}: the tokenizer has {self.tokenizer.vocab_size} tokens, the model only {self.vocab_size}; "
-                "put the model's own tokenizer into the folder"
-            )
 
     @property
     def device(self) -> torch.device:
@@ -95,18 +92,19 @@ class LanguageModel:
         }
 
     def hook_points(self) -> list[HookPoint]:
-        """Every hook point by name, in the order of the forward pass; besides them, any ``module:<path>`` can be asked for."""
+        """Every hook point with a name, in the order of the forward pass; any ``module:<path>`` works besides."""
         return self._anatomy.hook_points()
 
     def check(self, hook: HookPoint) -> None:
-        """
+        """Say no to a hook point that this model lacks.
+
         Raises:
-            InputError: this model has no such hook point.
+            InputError: it does; the message says what there is.
         """
         self._anatomy.site(hook)
 
     def width_at(self, hook: HookPoint) -> int:
-        """Width D of the activations at a hook point; that of a module is found by running one token through the model."""
+        """Width D of the activations at a hook point; for a module, found by running one token through the model."""
         self.check(hook)
         if hook.site != "module":
             return self.width
@@ -123,22 +121,23 @@ class LanguageModel:
     ) -> dict[HookPoint, Tensor]:
         """Activations [B, C, D] at each hook point, on the model's device and in its dtype.
 
-        The forward pass ends as soon as the last of them is there. Inside a `splice` they are what the splice made of them.
+        The forward pass ends as soon as the last of them is there. Inside a `splice` they are as the splice left them.
 
         Args:
-            attention_BC: True for every token but padding.
+            tokens_BC: integers on any device.
+            hooks: where to read.
+            attention_BC: True for every token but padding; what is read at padding means nothing.
+            grad: record gradients.
 
         Raises:
             InputError: an impossible hook point, or tokens that the model can't take.
         """
-        from lexiscope.lm.hooks import capture
-
         sites = {hook: self._anatomy.site(hook) for hook in hooks}
         if not sites:
             return {}
-        inputs = self._inputs(tokens_BC, attention_BC)
+        tokens_BC = self._take(tokens_BC, attention_BC)
         with self._turn, torch.set_grad_enabled(grad):
-            return capture(self.module, sites, lambda: self.module(**inputs, use_cache=False))
+            return capture(self.module, sites, lambda: self.module(tokens_BC, use_cache=False))
 
     def logits(self, tokens_BC: Tensor, attention_BC: Tensor | None = None, *, grad: bool = False) -> Tensor:
         """Logits of the next token, [B, C, V], on the model's device and in its dtype.
@@ -146,22 +145,20 @@ class LanguageModel:
         Raises:
             InputError: tokens that the model can't take.
         """
-        inputs = self._inputs(tokens_BC, attention_BC)
+        tokens_BC = self._take(tokens_BC, attention_BC)
         with self._turn, torch.set_grad_enabled(grad):
-            return cast(Tensor, self.module(**inputs, use_cache=False).logits)
+            return cast(Tensor, self.module(tokens_BC, use_cache=False).logits)
 
     @contextmanager
     def splice(self, replacements: Mapping[HookPoint, Callable[[Tensor], Tensor]]) -> Iterator[None]:
         """Inside the block, every forward pass uses ``replacement(x_BCD)`` in place of the activation x_BCD.
 
-        Works in `read`, `logits`, `generate` and the bare ``module``. With a cache, generation shows a replacement only the
-        tokens that are new. What it gives is converted to the model's dtype.
+        Works in `read`, `logits`, `generate` and the bare ``module``. In generation with a cache, a replacement sees
+        only the tokens that are new. What it gives is converted to the model's dtype.
 
         Raises:
             InputError: an impossible hook point, or (in the forward pass) a replacement of another shape.
         """
-        from lexiscope.lm.hooks import visiting
-
         visits = [(self._anatomy.site(hook), replacement) for hook, replacement in replacements.items()]
         with self._turn, visiting(self.module, visits):
             yield
@@ -172,8 +169,6 @@ class LanguageModel:
         Raises:
             InputError: the family is unknown and its final norm can't be told.
         """
-        from lexiscope.lm.unembedding import direct_effects
-
         norm, projection = self._anatomy.final_maps()
         unembedding = self.module.get_output_embeddings()
         return direct_effects(directions_ND, norm=norm, projection=projection, unembedding=unembedding)
@@ -193,8 +188,8 @@ class LanguageModel:
             temperature: 0 takes the likeliest token each time; otherwise tokens are drawn, by ``seed``.
             cache: keep keys and values of earlier tokens; off, each step runs the whole text.
         """
-        start = [self.tokenizer.bos_id] if self.bos == "context" else []
-        tokens = [*start, *self.tokenizer.encode(prompt).ids]
+        bos = self.tokenizer.bos_id if self.bos == "context" else None
+        tokens = [*([] if bos is None else [bos]), *self.tokenizer.encode(prompt).ids]
         new = self.generate_tokens(
             torch.tensor([tokens]), max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, cache=cache
         )
@@ -217,50 +212,43 @@ class LanguageModel:
         Raises:
             InputError: tokens that the model can't take, or more than it has positions for.
         """
-        inputs = self._inputs(tokens_BC, None)
-        if tokens_BC.shape[1] + max_new_tokens > self.max_context:
+        if tokens_BC.ndim == 2 and tokens_BC.shape[1] + max_new_tokens > self.max_context:
             raise InputError(
                 f"{tokens_BC.shape[1]} tokens and {max_new_tokens} new ones are more than the {self.max_context} that "
                 f"{self.name} has positions for; shorten one of them"
             )
-        generator = torch.Generator(self.device).manual_seed(seed)
-        step, past, new = inputs["input_ids"], None, []
-        ended_B = torch.zeros(len(step), dtype=torch.bool, device=self.device)
-        with self._turn, torch.no_grad():
-            for _ in range(max_new_tokens):
-                output = self.module(input_ids=step, past_key_values=past, use_cache=cache, logits_to_keep=1)
-                next_B = _choose(output.logits[:, -1].float(), temperature, generator)
-                next_B = torch.where(ended_B, self.tokenizer.pad_id, next_B)
-                new.append(next_B)
-                ended_B |= next_B == (-1 if self.tokenizer.eos_id is None else self.tokenizer.eos_id)
-                if ended_B.all():
-                    break
-                past = output.past_key_values if cache else None
-                step = next_B[:, None] if cache else torch.cat([step, next_B[:, None]], dim=1)
-        return torch.stack(new, dim=1) if new else step[:, :0]
+        with self._turn:
+            return continue_tokens(
+                self.module,
+                self._take(tokens_BC),
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                cache=cache,
+                end_ids=self._end_ids(),
+                pad_id=self.tokenizer.pad_id,
+            )
 
-    def _inputs(self, tokens_BC: Tensor, attention_BC: Tensor | None) -> dict[str, Tensor]:
+    def _end_ids(self) -> set[int]:
+        stated = self.module.generation_config.eos_token_id
+        ids = stated if isinstance(stated, list) else [stated]
+        return {token for token in (*ids, self.tokenizer.eos_id) if token is not None}
+
+    def _take(self, tokens_BC: Tensor, attention_BC: Tensor | None = None) -> Tensor:
+        """The tokens on the model's device, if it can take them."""
         if tokens_BC.ndim != 2 or tokens_BC.numel() == 0 or tokens_BC.is_floating_point():
             raise InputError(f"tokens have shape {list(tokens_BC.shape)}; give integers of shape [contexts, tokens]")
         if tokens_BC.shape[1] > self.max_context:
             raise InputError(
-                f"contexts of {tokens_BC.shape[1]} tokens are longer than the {self.max_context} that {self.name} takes; "
-                "choose a shorter context"
+                f"contexts of {tokens_BC.shape[1]} tokens are longer than the {self.max_context} that {self.name} has "
+                "positions for; choose a shorter context"
             )
         low, high = (int(limit) for limit in tokens_BC.aminmax())
         if low < 0 or high >= self.vocab_size:
             raise InputError(
-                f"token {high if high >= self.vocab_size else low} is not among the {self.vocab_size} of {self.name}; "
-                "encode the text with this model's tokenizer"
+                f"token {low if low < 0 else high} is not among the {self.vocab_size} of {self.name}; encode the text "
+                "with this model's tokenizer"
             )
-        inputs = {"input_ids": tokens_BC.to(self.device, torch.int64)}
-        # No token sees one to its right, so padding there needs no mask, and attention without one is faster.
         if attention_BC is not None and bool((attention_BC[:, 1:] > attention_BC[:, :-1]).any()):
-            inputs["attention_mask"] = attention_BC.to(self.device, torch.int64)
-        return inputs
-
-
-def _choose(logits_BV: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    if temperature == 0:
-        return logits_BV.argmax(-1)
-    return torch.multinomial((logits_BV / temperature).softmax(-1), 1, generator=generator)[:, 0]
+            raise InputError("a context has padding before its tokens; pad it on the right")
+        return tokens_BC.to(self.device, torch.int64)

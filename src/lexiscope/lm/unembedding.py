@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def direct_effects(
-    directions_ND: Tensor, *, norm: nn.Module | None, projection: nn.Module | None, unembedding: nn.Module
+    directions_ND: Tensor, *, norm: nn.Module | None, projection: nn.Linear | None, unembedding: nn.Linear
 ) -> Tensor:
     """Logits per unit of each direction, through the linear part of the final norm, centred to mean 0 over V.
 
@@ -31,8 +31,8 @@ def direct_effects(
 def _linear_part(norm: nn.Module, width: int, device: torch.device) -> tuple[Tensor, bool]:
     """The gain of each dimension, and whether the norm takes the mean off, found by probing it.
 
-    Any LayerNorm or RMSNorm answers, however it keeps its weight (Gemma's gain is 1 + weight). The probe has mean 0 and no
-    zeros, and is so large that the norm's epsilon does not matter.
+    Any LayerNorm or RMSNorm answers, however it keeps its weight (Gemma's gain is 1 + weight). The probe has mean 0 and
+    no zeros, and is so large that the norm's epsilon does not matter.
     """
     dtype = next((weight.dtype for weight in norm.parameters()), torch.float32)
     half = (width + 1) // 2
@@ -42,7 +42,8 @@ def _linear_part(norm: nn.Module, width: int, device: torch.device) -> tuple[Ten
 
     def odd_part(x_D: Tensor) -> Tensor:
         x_11D = x_D.to(dtype)[None, None]
-        return ((norm(x_11D) - norm(-x_11D)) / 2)[0, 0].float()
+        difference_11D: Tensor = norm(x_11D).float() - norm(-x_11D).float()
+        return difference_11D[0, 0] / 2
 
     gain_D = odd_part(probe_D) * probe_D.square().mean().sqrt() / probe_D
     return gain_D, bool(odd_part(ones_D).abs().max() < 1e-2 * gain_D.abs().max())
