@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,11 @@ from lexiscope.text.document import Document, is_heldout
 from lexiscope.text.pieces import MAX_DOCUMENT_CHARACTERS, pieces
 from lexiscope.text.report import ReadReport
 from lexiscope.text.sources import Source, open_source
+from lexiscope.text.sources.files import Files
 
 Split = Literal["all", "train", "heldout"]
+DEMO = ["stdlib", "generated"]
+"""What the source ``demo`` stands for."""
 
 
 class Corpus:
@@ -28,8 +32,8 @@ class Corpus:
         split: ``heldout`` is 10 % of the documents by hash of their id, ``train`` the others.
         text_column: the text in JSON Lines, Parquet and Hugging Face records.
 
-    A document is left out, and counted in `report`, when it is empty or only white space, or holds NUL characters or lone
-    surrogates. One above `MAX_DOCUMENT_CHARACTERS` is given in pieces.
+    A document is left out, and counted in `report`, when it is empty or only white space, or holds NUL characters or
+    lone surrogates. One above `MAX_DOCUMENT_CHARACTERS` is given in pieces.
 
     Raises:
         InputError: unknown source, generator or split.
@@ -37,9 +41,7 @@ class Corpus:
 
     report: ReadReport
 
-    def __init__(
-        self, source: str | Path, *, seed: int = 0, split: Split = "all", text_column: str = "text"
-    ) -> None:
+    def __init__(self, source: str | Path, *, seed: int = 0, split: Split = "all", text_column: str = "text") -> None:
         if split not in ("all", "train", "heldout"):
             raise InputError(f"no split {split!r}; there are all, train and heldout")
         self.source = str(source)
@@ -59,8 +61,10 @@ class Corpus:
         self.report = report = ReadReport()
         self._licences = set()
         self._digest = digest = hashlib.sha256()
+        other_side = 0
         for document in _usable(_in_turns(self._sources, self.seed, report), report):
             if self.split != "all" and is_heldout(document.id) != (self.split == "heldout"):
+                other_side += 1
                 continue
             report.documents += 1
             report.characters += len(document.text)
@@ -68,7 +72,7 @@ class Corpus:
             digest.update(f"{document.id}\n{document.text}\n".encode())
             yield document
         if not report.documents:
-            raise CorpusError(f"no usable document in {self.source!r} (split {self.split}): {report}")
+            raise CorpusError(self._nothing_read(other_side))
 
     def describe(self) -> dict[str, Any]:
         """For manifests: where the text is from, and what was read of it in the last pass so far."""
@@ -82,29 +86,33 @@ class Corpus:
             "report": self.report.as_dict(),
         }
 
+    def _nothing_read(self, other_side: int) -> str:
+        if other_side:
+            return (
+                f"all {other_side} documents of {self.source!r} are on the other side of the split {self.split!r}; "
+                "give more documents, or split='all'"
+            )
+        skipped = ", ".join(f"{count} ({reason})" for reason, count in self.report.skipped.most_common())
+        return f"no usable document in {self.source!r}; skipped: {skipped or 'none'}. Give another file, folder or name"
+
 
 def _open(source: str | Path, text_column: str) -> list[Source]:
-    if isinstance(source, Path) or Path(source).exists():
-        source = Path(source) if isinstance(source, Path) else source
-        return [open_source(str(source), text_column=text_column)]
-    names = "stdlib+generated" if source == "demo" else source
-    return [open_source(name, text_column=text_column) for name in names.split("+")]
+    if isinstance(source, Path) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises on odd strings
+        return [Files(Path(source), text_column)]
+    names = [name for part in source.split("+") for name in (DEMO if part == "demo" else [part])]
+    return [open_source(name, text_column=text_column) for name in names]
 
 
 def _in_turns(sources: list[Source], seed: int, report: ReadReport) -> Iterator[Document]:
-    """Interleave by characters; ends with the last source that ends."""
-    streams = [source.documents(seed, report) for source in sources]
-    characters = [0] * len(sources)
-    running = set(range(len(sources)))
-    finite = {number for number in running if not sources[number].endless}
-    while running and (finite or len(running) == len(sources)):
-        turn = min(running, key=lambda number: (characters[number], number))
+    """Interleave by characters; ends with the last source that ends by itself."""
+    streams = {number: source.documents(seed, report) for number, source in enumerate(sources)}
+    characters = dict.fromkeys(streams, 0)
+    endless_only = all(source.endless for source in sources)
+    while endless_only or any(not sources[number].endless for number in streams):
+        turn = min(streams, key=lambda number: (characters[number], number))
         document = next(streams[turn], None)
         if document is None:
-            running.discard(turn)
-            finite.discard(turn)
-            if not finite:
-                return
+            del streams[turn]
         else:
             characters[turn] += len(document.text)
             yield document

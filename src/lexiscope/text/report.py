@@ -33,7 +33,3 @@ class ReadReport:
             "skipped": dict(sorted(self.skipped.items())),
             "split": self.split,
         }
-
-    def __str__(self) -> str:
-        left_out = ", ".join(f"{count} × {reason}" for reason, count in self.skipped.most_common())
-        return f"{self.documents} documents, {self.characters} characters" + (left_out and f"; skipped {left_out}")

@@ -39,7 +39,7 @@ class Tokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
     def piece(self, id: int) -> str:  # noqa: A002
-        """One token as a reader should see it: real spaces and line breaks, a broken character as ``\\xNN``."""
+        r"""One token as a reader should see it: real spaces and line breaks, a broken character as ``\xNN``."""
         ...
 
 
@@ -73,10 +73,12 @@ class FastTokenizer:
         self.vocab_size: int = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.bos_id = bos_id
         self.eos_id = eos_id
-        self.pad_id: int = next((id for id in (pad_id, eos_id, bos_id) if id is not None), 0)
-        given = {id for id in (bos_id, eos_id, pad_id) if id is not None}
-        added = {id for id, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
-        self.special_ids = frozenset(given | added | set(special_ids))
+        self.pad_id: int = next((given for given in (pad_id, eos_id, bos_id) if given is not None), 0)
+        named = {given for given in (bos_id, eos_id, pad_id) if given is not None}
+        added = self._tokenizer.get_added_tokens_decoder()
+        special = {number for number, token in added.items() if token.special}
+        self._verbatim = {number: token.content for number, token in added.items()}
+        self.special_ids = frozenset(named | special | set(special_ids))
         identity = json.dumps([canonical, bos_id, eos_id, pad_id, sorted(self.special_ids)])
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()
 
@@ -90,15 +92,13 @@ class FastTokenizer:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def piece(self, id: int) -> str:  # noqa: A002
+        if id in self._verbatim:
+            return str(self._verbatim[id])
         token = self._tokenizer.id_to_token(id)
         if token is None:
             return f"<unused {id}>"
-        if id in self.special_ids:
-            return str(token)
-        if self._byte_level:
-            if all(character in self._bytes for character in token):
-                return bytes(self._bytes[character] for character in token).decode("utf-8", "backslashreplace")
-            return str(token)
+        if self._byte_level and all(character in self._bytes for character in token):
+            return bytes(self._bytes[character] for character in token).decode("utf-8", "backslashreplace")
         if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             return bytes.fromhex(token[3:5]).decode("utf-8", "backslashreplace")
         return str(token).replace("▁", " ")

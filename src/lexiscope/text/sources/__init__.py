@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lexiscope.core.errors import CorpusError
@@ -35,12 +36,11 @@ def open_source(text: str, *, text_column: str) -> Source:
         from lexiscope.text.sources.huggingface import HuggingFace
 
         return HuggingFace(argument, text_column)
-    path = Path(text)
-    if not text.strip() or not path.exists():
+    if not os.path.exists(text):  # noqa: PTH110 - Path.exists raises on odd strings
         raise CorpusError(
             f"no text source {text!r}: it is no file or folder, and the names are demo, stdlib, installed, generated, "
             "generated:<name> and hf:<dataset>"
         )
     from lexiscope.text.sources.files import Files
 
-    return Files(path, text_column)
+    return Files(Path(text), text_column)

@@ -10,7 +10,6 @@ from lexiscope.core.seeds import derive_seed
 from lexiscope.text.document import Document
 from lexiscope.text.report import ReadReport
 
-
 Item = TypeVar("Item")
 
 

@@ -3,11 +3,12 @@
 ``.jsonl`` and ``.ndjson`` hold one JSON object per line, ``.parquet`` one text per row, anything else is UTF-8 text and
 one document per file. A folder is searched below, hidden files left out.
 
-What is wrong and what happens:
-    no such path, a Parquet file without the text column, a damaged Parquet file   CorpusError
-    an unreadable file, NUL bytes or invalid UTF-8 in a text file   the file is skipped and counted
-    a broken JSON line, one above 8 MiB, no text column in it, a text that is not a string   the record is skipped and counted
-    a text file above a million characters (or one very long line)   given in pieces, counted as split
+What is wrong, and what happens:
+    nothing at the path, a Parquet file without the column          CorpusError
+    an unreadable file, invalid UTF-8, a damaged Parquet file       the rest of the file is skipped and counted
+    a broken JSON line, one above 8 MiB, no text in it              the record is skipped and counted
+    a text file above a million characters, whatever its lines      given in pieces, counted as split
+Empty texts and NUL characters are the `Corpus`'s to skip.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import codecs
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +29,8 @@ from lexiscope.text.report import ReadReport
 from lexiscope.text.sources.base import shuffled
 
 _MAX_LINE_BYTES = 8 * 2**20
+_PARQUET_ROWS = 64
+"""Rows fetched at once."""
 _JSON_LINES = {".jsonl", ".ndjson"}
 _CODE = {".c", ".cc", ".cpp", ".cs", ".css", ".go", ".h", ".hpp", ".java", ".js", ".json", ".kt", ".php", ".pl", ".py"}
 _CODE |= {".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".toml", ".ts", ".xml", ".yaml", ".yml"}
@@ -51,7 +55,7 @@ class Files:
 
     def documents(self, seed: int, report: ReadReport) -> Iterator[Document]:
         for path in shuffled(self._files(), seed, "files"):
-            name = path.relative_to(self._root).as_posix()
+            name = _readable(path.relative_to(self._root))
             try:
                 for part, text in self._texts(path, report):
                     yield Document(f"files:{name}{part}", text, _kind(path), "unknown")
@@ -59,8 +63,8 @@ class Files:
                 report.skip("unreadable file")
 
     def revision(self) -> str:
-        sizes = [f"{path.relative_to(self._root).as_posix()} {path.stat().st_size}" for path in self._files()]
-        return f"files {hashlib.sha256(chr(10).join(sizes).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+        sizes = [f"{_readable(path.relative_to(self._root))} {path.stat().st_size}" for path in self._files()]
+        return f"files {hashlib.sha256(chr(10).join(sizes).encode()).hexdigest()[:16]}"
 
     def _files(self) -> list[Path]:
         if self._path.is_file():
@@ -93,20 +97,19 @@ class Files:
     def _parquet(self, path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
         import duckdb
 
-        with duckdb.connect() as connection:
+        with duckdb.connect(config={"threads": 1}) as connection:
             try:
-                connection.execute("SET threads = 1")
-                table = f"read_parquet({_quote(_escape_glob(str(path)), chr(39))})"
-                columns = dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE FROM {table})").fetchall())
-                if columns.get(self._text_column) != "VARCHAR":
-                    strings = ", ".join(name for name, kind in columns.items() if kind == "VARCHAR") or "none"
+                table = connection.read_parquet(_escape_glob(str(path)))
+                strings = [name for name, kind in zip(table.columns, table.types, strict=True) if kind == "VARCHAR"]
+                if self._text_column not in strings:
                     raise CorpusError(
-                        f"{path} has no column {self._text_column!r} of strings; its columns of strings: {strings}; "
-                        "name one as text_column"
+                        f"{path} has no column {self._text_column!r} of strings; it has {', '.join(strings) or 'none'}. "
+                        "Name one with text_column"
                     )
-                rows = connection.execute(f"SELECT {_quote(self._text_column, chr(34))} FROM {table}")
+                table.select(duckdb.ColumnExpression(self._text_column)).create_view("texts")
+                rows = connection.execute("FROM texts")
                 number = 0
-                while batch := rows.fetchmany(64):
+                while batch := rows.fetchmany(_PARQUET_ROWS):
                     for (text,) in batch:
                         if text is None:
                             report.skip("record without text")
@@ -117,8 +120,12 @@ class Files:
                 report.skip("damaged Parquet file")
 
 
+class _NotText(Exception):  # noqa: N818 - a signal between two functions, not an error that anyone sees
+    """The file stops being text; the argument is the reason to count."""
+
+
 def _plain(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
-    """A text file; in pieces when it is long. Text before the first bad byte of a long file is kept."""
+    """A text file; in pieces when it is long. What comes before the first bad byte of a long file is kept."""
     with path.open("rb") as file:
         texts = pieces(_decoded(file))
         try:
@@ -130,15 +137,22 @@ def _plain(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
             report.split += 1
             for number, text in enumerate(itertools.chain([first, second], texts)):
                 yield f"#{number}", text
-        except UnicodeDecodeError:
-            report.skip("not UTF-8")
+        except _NotText as reason:
+            report.skip(str(reason))
 
 
 def _decoded(file: BinaryIO) -> Iterator[str]:
+    """The text of a file in blocks of 1 MiB."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    while block := file.read(2**20):
-        yield decoder.decode(block)
-    yield decoder.decode(b"", final=True)
+    block = b"start"
+    try:
+        while block:
+            block = file.read(2**20)
+            if b"\0" in block:
+                raise _NotText("NUL characters")
+            yield decoder.decode(block, final=not block)
+    except UnicodeDecodeError:
+        raise _NotText("not UTF-8") from None
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
@@ -176,10 +190,10 @@ def _kind(path: Path) -> str:
     return "code" if suffix in _CODE else "docs" if suffix in _DOCS else "prose"
 
 
+def _readable(path: Path) -> str:
+    """A path in POSIX form; bytes in it that are not UTF-8 are spelt out, so that it can be written anywhere."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
 def _escape_glob(path: str) -> str:
     return "".join(f"[{character}]" if character in "*?[" else character for character in path)
-
-
-def _quote(text: str, mark: str) -> str:
-    """A name or a string as SQL writes it."""
-    return mark + text.replace(mark, mark * 2) + mark

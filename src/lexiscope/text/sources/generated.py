@@ -1,4 +1,4 @@
-"""Pages made by the package's own seeded generators, endless. ``generated`` is all of them, ``generated:<name>`` one."""
+"""Pages of the package's own seeded generators, endless: ``generated`` is all of them, ``generated:<name>`` one."""
 
 from __future__ import annotations
 

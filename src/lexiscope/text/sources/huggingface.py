@@ -36,9 +36,7 @@ class HuggingFace:
         self._name, _, configuration = name.partition(":")
         self._text_column = text_column
         try:
-            self._stream: Any = datasets.load_dataset(
-                self._name, configuration or None, split="train", streaming=True
-            )
+            self._stream: Any = datasets.load_dataset(self._name, configuration or None, split="train", streaming=True)
         except Exception as error:  # noqa: BLE001 - network, hub and script errors have no common base
             raise CorpusError(f"dataset {self._name!r} can't be opened: {_first_line(error)}") from None
         columns = self._stream.column_names

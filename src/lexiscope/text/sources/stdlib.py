@@ -47,8 +47,9 @@ class Stdlib:
                 if text := _docstrings(name):
                     yield Document(f"stdlib:docstrings/{name}", text, "docs", LICENCE)
             else:
-                text = self._source(name)
-                if text is None:
+                try:
+                    text = self._source(name)
+                except (OSError, SyntaxError, UnicodeDecodeError):
                     report.skip("unreadable file")
                 else:
                     yield Document(f"stdlib:{name}", text, "code", LICENCE)
@@ -66,12 +67,9 @@ class Stdlib:
                 names.append("/".join(parts))
         return sorted(names)
 
-    def _source(self, name: str) -> str | None:
-        try:
-            with tokenize.open(self._root / name) as file:
-                return file.read()
-        except (OSError, SyntaxError, UnicodeDecodeError):
-            return None
+    def _source(self, name: str) -> str:
+        with tokenize.open(self._root / name) as file:  # honours the file's coding line
+            return file.read()
 
 
 def _made_by_build(parts: tuple[str, ...]) -> bool:
@@ -95,7 +93,7 @@ def _compiled_modules() -> list[str]:
 
 
 def _docstrings(name: str) -> str:
-    """Docstrings of a compiled module and of what it defines, each under its dotted name; "" if it can't be imported."""
+    """Docstrings of a compiled module and of what it defines, each under its name; "" if it can't be imported."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
