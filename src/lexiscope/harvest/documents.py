@@ -1,0 +1,56 @@
+"""The documents behind a store's rows, kept as Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lexiscope.core.errors import ArtifactError
+
+
+class DocumentInfo(NamedTuple):
+    """One document: its id, kind and licence, how many of its tokens are stored, and whether it is held out."""
+
+    id: str
+    kind: str
+    licence: str
+    tokens: int
+    heldout: bool
+
+
+def write_documents(path: Path, documents: Sequence[DocumentInfo]) -> None:
+    """One row per document, in order of ordinal, which is written as the column ``document``."""
+    import duckdb
+    import numpy as np
+
+    columns = {
+        name: np.array(values, dtype=kind)
+        for (name, kind), values in zip(
+            (("id", object), ("kind", object), ("licence", object), ("tokens", np.int64), ("heldout", bool)),
+            zip(*documents, strict=True),
+            strict=True,
+        )
+    }
+    with duckdb.connect() as database:
+        database.register("documents", {"document": np.arange(len(documents)), **columns})
+        database.table("documents").write_parquet(str(path), compression="zstd")
+
+
+def read_documents(path: Path) -> list[DocumentInfo]:
+    """Raises ArtifactError: the file is damaged."""
+    import duckdb
+
+    try:
+        with duckdb.connect() as database:
+            found = database.execute(
+                "SELECT id, kind, licence, tokens, heldout FROM read_parquet(?) ORDER BY document", [_literal(path)]
+            )
+            return [DocumentInfo(*row) for row in found.fetchall()]
+    except duckdb.Error:
+        raise ArtifactError(f"{path} is damaged; harvest again") from None
+
+
+def _literal(path: Path) -> str:
+    """A path in which DuckDB finds no wildcard."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))

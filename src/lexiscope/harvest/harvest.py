@@ -1,0 +1,110 @@
+"""harvest: run a model over a corpus once and keep its activations on disk."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from lexiscope.core.artifact import write_artifact
+from lexiscope.core.errors import CorpusError, InputError
+from lexiscope.core.hookpoint import HookPoint
+from lexiscope.core.progress import SILENT, Progress
+from lexiscope.harvest.dtypes import DTYPES, StoredDtype
+from lexiscope.harvest.estimate import estimate
+from lexiscope.harvest.layout import StoreConfig
+from lexiscope.harvest.rows import pack_for, read_rows, resolve_hooks
+from lexiscope.harvest.store import ActivationStore
+from lexiscope.harvest.writer import StoreWriter
+from lexiscope.lm.model import LanguageModel
+from lexiscope.text.corpus import Corpus
+from lexiscope.text.pack import PackReport
+
+SHARD_TOKENS = 1 << 17
+"""64 MiB per shard at width 256 in bfloat16, 1 GiB at width 4096."""
+
+
+def harvest(
+    model: LanguageModel,
+    corpus: Corpus,
+    hooks: Sequence[HookPoint | str],
+    *,
+    out: Path | str,
+    tokens: int,
+    context: int = 256,
+    batch: int = 32,
+    dtype: StoredDtype = "bfloat16",
+    seed: int = 0,
+    shard_tokens: int = SHARD_TOKENS,
+    progress: Progress = SILENT,
+) -> ActivationStore:
+    """Store the activations of ``tokens`` text tokens at every hook point, in one pass over the corpus.
+
+    Rows of BOS, special tokens and padding are never stored. If the corpus ends early, the store holds what there was;
+    the manifest then has a note ``shortfall``.
+
+    Args:
+        tokens: rows to store.
+        context: tokens per context, BOS included.
+        batch: contexts per forward pass.
+        seed: the seed of the run, for the manifest; harvesting itself draws no random numbers.
+
+    Raises:
+        InputError: a setting or hook point is wrong, the disk has too little room, or an activation is not finite.
+        CorpusError: the corpus has no usable token.
+    """
+    points = resolve_hooks(model, hooks)
+    config = StoreConfig.read(
+        {
+            "hooks": tuple(map(str, points)),
+            "dtype": dtype,
+            "context": context,
+            "batch": batch,
+            "tokens": tokens,
+            "shard_tokens": shard_tokens,
+        },
+        "harvest",
+    )
+    size = estimate(model, points, tokens=tokens, out=out, dtype=dtype)
+    size.check(Path(out))
+    widths = {point: model.width_at(point) for point in points}
+    report = PackReport()
+    batches = pack_for(model, corpus.documents(), context=context, batch=batch, report=report)
+    sources: dict[str, Any] = {}
+    with (
+        _no_room_left(out),
+        write_artifact(out, "store", config=config.model_dump(mode="json"), seed=seed, sources=sources) as draft,
+        progress.task("Harvesting", total=tokens, unit="tokens") as task,
+    ):
+        started = time.perf_counter()
+        with closing(StoreWriter(draft.path, widths, DTYPES[dtype], shard_tokens)) as writer:
+            for rows in read_rows(model, batches, points, DTYPES[dtype]):
+                kept = rows.head(tokens - writer.num_tokens)
+                writer.append(kept)
+                task.advance(len(kept), note=size.note(writer.num_tokens / tokens, time.perf_counter() - started))
+                if writer.num_tokens == tokens:
+                    break
+            if not writer.num_tokens:
+                raise CorpusError("the corpus has no token that can be stored; give longer documents")
+        draft.notes |= writer.finish() | {"dropped_tokens": report.dropped_tokens}
+        if writer.num_tokens < tokens:
+            draft.notes["shortfall"] = f"the corpus ended after {writer.num_tokens:,} of {tokens:,} tokens"
+            task.advance(0, note=draft.notes["shortfall"])
+        # Described last: only now does the corpus know how many documents it read and skipped.
+        sources |= {"model": model.describe(), "corpus": corpus.describe()}
+    return ActivationStore.open(out)
+
+
+@contextmanager
+def _no_room_left(out: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InputError(
+            f"the disk of {out} is full; make room, ask for fewer tokens, or choose another --out"
+        ) from None
