@@ -121,7 +121,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
     @abstractmethod
     def absorb(self, centre_D: Tensor, scale: float) -> None:
-        """Take over a normalisation: afterwards x gives what (x − centre) · scale gave, in the units of x."""
+        """Take over a normalisation: afterwards x gives what (x - centre) · scale gave, in the units of x."""
 
     @property
     @abstractmethod

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lexiscope.core.codes import SparseCodes
 from lexiscope.core.seeds import generator
 
 
 def mean_square_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
-    """‖x̂ − x‖² / D, mean over tokens. On activations with mean ‖x‖² = D about zero it is the FVU, 0 to about 1."""
+    """‖x̂ - x‖² / D, mean over tokens. On activations with mean ‖x‖² = D about zero it is the FVU, 0 to about 1."""
     return (output_TD - target_TD).square().mean()
 
 
 def normalised_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
-    """Σ ‖x̂ − x‖² / Σ ‖x − x̄‖² over the batch; 0 where the target does not vary."""
+    """Σ ‖x̂ - x‖² / Σ ‖x - x̄‖² over the batch; 0 where the target does not vary."""
     variance = (target_TD - target_TD.mean(0)).square().sum()
     error = (output_TD - target_TD).square().sum()
     return torch.where(variance > 0, error / variance.clamp_min(torch.finfo(variance.dtype).tiny), 0.0 * error)
@@ -26,13 +27,25 @@ def normalised_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
 def random_directions(num_latents: int, width: int, *, seed: int) -> Tensor:
     """Unit vectors uniform on the sphere, float32 [F, D]."""
     rows_FD = torch.randn(num_latents, width, generator=generator(seed, "directions"))
-    return rows_FD / rows_FD.norm(dim=1, keepdim=True)
+    make_unit_rows(rows_FD)
+    return rows_FD
 
 
 @torch.no_grad()
 def make_unit_rows(W_FD: Tensor) -> None:
     """Scale every row to length 1, in place; a row of zeros stays."""
     W_FD.div_(W_FD.norm(dim=1, keepdim=True).clamp_min(torch.finfo(W_FD.dtype).tiny))
+
+
+def signed_codes(z_TD: Tensor, k: int | None) -> SparseCodes:
+    """Coordinates as 2 D latents: latent i is the positive part of coordinate i, latent D + i its negative part.
+
+    ``k`` keeps the coordinates of largest magnitude in every row; None keeps all that are not zero.
+    """
+    num_axes = z_TD.shape[1]
+    sizes_TK, axes_TK = z_TD.abs().topk(num_axes if k is None else min(k, num_axes), dim=1, sorted=False)
+    latents_TK = axes_TK + num_axes * (z_TD.gather(1, axes_TK) < 0)
+    return SparseCodes.from_topk(sizes_TK, latents_TK, 2 * num_axes)
 
 
 def along_sphere(W_FD: Tensor) -> Tensor:
@@ -50,7 +63,7 @@ class _AlongSphere(torch.autograd.Function):
         return W_FD.view_as(W_FD)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_FD: Tensor) -> Tensor:
         (W_FD,) = ctx.saved_tensors
         parallel_F = torch.linalg.vecdot(grad_FD, W_FD)

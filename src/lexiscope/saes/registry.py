@@ -13,7 +13,8 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.saes.base import SaeConfig, SparseAutoencoder
 
-_NOT_ARCHITECTURES = {"__init__", "base", "parts", "registry"}
+NOT_ARCHITECTURES = {"__init__", "base", "parts", "registry"}
+"""Files beside them that are none."""
 
 
 @cache
@@ -23,7 +24,7 @@ def architectures() -> dict[str, ModuleType]:
     found = {}
     for package, folder in (("lexiscope.saes", home), ("lexiscope.saes.baselines", home / "baselines")):
         for file in folder.glob("*.py"):
-            if file.stem not in _NOT_ARCHITECTURES:
+            if file.stem not in NOT_ARCHITECTURES:
                 found[file.stem] = importlib.import_module(f"{package}.{file.stem}")
     return dict(sorted(found.items()))
 

@@ -1,12 +1,12 @@
 """TopK: keep the k largest latents of every token.
 
-    f = TopK(ReLU(W_enc (x − b_dec) + b_enc)),   x̂ = W_decᵀ f + b_dec,   L = ‖x − x̂‖² / D + α · AuxK
+    f = TopK(ReLU(W_enc (x - b_dec) + b_enc)),   x̂ = W_decᵀ f + b_dec,   L = ‖x - x̂‖² / D + alpha · AuxK
 
-AuxK brings dead latents back: among them the k_aux largest reconstruct the error e = x − x̂ that the live ones leave,
-ê = W_decᵀ f_dead (no bias: e has none), and AuxK = Σ ‖e − ê‖² / Σ ‖e − ē‖². The error is a constant to it, so that only
+AuxK brings dead latents back: among them the k_aux largest reconstruct the error e = x - x̂ that the live ones leave,
+ê = W_decᵀ f_dead (no bias: e has none), and AuxK = Σ ‖e - ê‖² / Σ ‖e - ē‖². The error is a constant to it, so that only
 dead latents learn from it. Rows of W_dec have unit length.
 
-Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", sections 2.3 and A.2 (α = 1/32, k_aux ≈ D / 2).
+Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", appendix A (alpha = 1/32, k_aux ≈ D / 2).
 T tokens, D model width, F latents.
 """
 
@@ -30,7 +30,7 @@ class Config(SizedConfig):
     k: int = Field(32, ge=1)
     """Latents that fire on each token, at most: L0."""
     auxk_coefficient: float = Field(1 / 32, ge=0)
-    """α."""
+    """alpha: weight of AuxK against the reconstruction."""
     k_aux: int | None = Field(None, ge=1)
     """Dead latents that reconstruct each token's error. None: half the model width."""
 

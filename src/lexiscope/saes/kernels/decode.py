@@ -16,7 +16,7 @@ from lexiscope.saes.kernels.gather import row_dots, transpose, weighted_rows
 
 
 def decode_rows(codes: SparseCodes, W_FD: Tensor) -> Tensor:
-    """codes · W, float [T, D], with gradients for the values of the codes and for W."""
+    """The product codes · W, float [T, D], with gradients for the values of the codes and for W."""
     out_TD = _Decode.apply(codes.values, W_FD, codes.offsets, codes.latents)  # type: ignore[no-untyped-call]
     return cast(Tensor, out_TD)
 
@@ -30,7 +30,7 @@ class _Decode(torch.autograd.Function):
         return weighted_rows(W_FD, latents_N, offsets, values_N)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor | None, ...]:
         values_N, W_FD, offsets, latents_N = ctx.saved_tensors
         grad_TD = grad_TD.contiguous()

@@ -17,13 +17,13 @@ from lexiscope.saes.kernels.select import select_positive, select_topk
 
 
 def encode_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
-    """The k largest positive entries of (x − centre) Wᵀ + b in every row, with gradients for all four tensors."""
+    """The k largest positive entries of (x - centre) Wᵀ + b in every row, with gradients for all four tensors."""
     centred_TD = (x_TD - centre_D).detach()
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_topk(centred_TD, W_FD, b_F, k))
 
 
 def encode_relu(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
-    """Every positive entry of (x − centre) Wᵀ + b, with gradients for all four tensors."""
+    """Every positive entry of (x - centre) Wᵀ + b, with gradients for all four tensors."""
     centred_TD = (x_TD - centre_D).detach()
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_positive(centred_TD, W_FD, b_F))
 
@@ -38,7 +38,7 @@ def _attach(
 
 
 class _LinearAt(torch.autograd.Function):
-    """values[n] = ⟨x[t] − centre, W[f]⟩ + b[f] at the selected (t, f); they are known already, so forward is free."""
+    """values[n] = ⟨x[t] - centre, W[f]⟩ + b[f] at the selected (t, f); they are known already, so forward is free."""
 
     @staticmethod
     def forward(
@@ -56,7 +56,7 @@ class _LinearAt(torch.autograd.Function):
         return values_N.view_as(values_N)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
         centred_TD, W_FD, offsets, latents_N = ctx.saved_tensors
         needs_x, needs_centre, needs_W, needs_b = ctx.needs_input_grad[:4]
@@ -67,7 +67,7 @@ class _LinearAt(torch.autograd.Function):
         if needs_b or needs_centre:
             grad_b = grad_N.new_zeros(len(W_FD)).index_add_(0, latents_N, grad_N)
         if needs_centre:
-            grad_centre = -(grad_b @ W_FD)  # the sum over tokens first: one matrix–vector product
+            grad_centre = -(grad_b @ W_FD)  # the sum over tokens first: one matrix-vector product
         if needs_W:
             tokens_N, order_N, columns = transpose(latents_N, offsets, len(W_FD))
             grad_W = weighted_rows(centred_TD, tokens_N, columns, grad_N[order_N])

@@ -19,9 +19,10 @@ def weighted_rows(table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weigh
 def row_dots(left_RD: Tensor, table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor) -> Tensor:
     """Dense times dense where the pattern has entries: out[n] = ⟨left[r], table[indices[n]]⟩ for entry n of row r."""
     rows_N = torch.repeat_interleave(offsets_R1.diff(), output_size=len(indices_N))
-    return torch.ops.aten._embedding_bag_per_sample_weights_backward(
+    dots_N: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(  # noqa: SLF001  no public name
         left_RD, table_XD, indices_N, offsets_R1[:-1], rows_N, 0
     )
+    return dots_N
 
 
 def transpose(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,12 +35,13 @@ def _score_blocks(x_TD: Tensor, W_FD: Tensor, b_F: Tensor) -> Iterator[Tensor]:
     """Scores of consecutive tokens in one reused buffer: use each block before asking for the next."""
     rows = max(1, min(len(x_TD), SCORES_PER_BLOCK // len(W_FD)))
     buffer = x_TD.new_empty(rows, len(W_FD))
-    for block_TD in x_TD.split(rows) if len(x_TD) else (x_TD,):
+    for start in range(0, max(1, len(x_TD)), rows):
+        block_TD = x_TD[start : start + rows]
         yield torch.addmm(b_F, block_TD, W_FD.t(), out=buffer[: len(block_TD)])
 
 
 def _largest(scores_TF: Tensor, k: int, groups_of: int = 16) -> tuple[Tensor, Tensor]:
-    """Exact top-k in two small searches instead of one wide one (about 1.7 × faster at F = 8,192, k = 32).
+    """Exact top-k in two small searches instead of one wide one (about 1.7 times faster at F = 8,192, k = 32).
 
     The k largest scores lie in the k groups with the largest maxima: an element outside them is beaten by k others.
     """
