@@ -76,16 +76,19 @@ class Anatomy:
             return self._optional(self._row.final_norm), cast(
                 nn.Linear | None, self._optional(self._row.final_projection)
             )
-        holders = [part for part in self._module.modules() if self._holds_blocks(part)]
-        children = holders[0].named_children() if holders else ()
-        norms = [child for name, child in children if "norm" in name or name == "ln_f"]
+        norms = [module for name, module in self._after_blocks() if "norm" in name or name == "ln_f"]
         if len(norms) != 1:
             raise InputError(f"can't tell which is the final norm of {self.family}; add its row to lm/families.py")
         return norms[0], None
 
-    def _holds_blocks(self, part: nn.Module) -> bool:
-        lists = (child for child in part.children() if isinstance(child, nn.ModuleList))
-        return any(list(child) == self.blocks for child in lists if self.blocks)
+    def _after_blocks(self) -> list[tuple[str, nn.Module]]:
+        """What stands behind the list of blocks, in the module that holds it."""
+        for holder in self._module.modules():
+            parts = list(holder.named_children())
+            for place, (_, part) in enumerate(parts):
+                if isinstance(part, nn.ModuleList) and self.blocks and list(part) == self.blocks:
+                    return parts[place + 1 :]
+        return []
 
     def _optional(self, path: str | None) -> nn.Module | None:
         """The module at a path, None where the model leaves it out (some sizes of OPT do)."""
