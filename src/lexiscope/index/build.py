@@ -1,0 +1,148 @@
+"""Build the index: read the store in order, and write down for every feature where it fires and what it does.
+
+T tokens, N firings of one feature, F latents, V vocabulary. The store is encoded chunk by chunk and firings stay sparse
+(`Firings`); the files that are written are specified in `lexiscope.index.tables`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lexiscope.core.artifact import write_artifact
+from lexiscope.core.errors import InputError
+from lexiscope.core.hookpoint import HookPoint
+from lexiscope.core.progress import SILENT, Progress
+from lexiscope.core.seeds import derive_seed
+from lexiscope.harvest.store import ActivationStore
+from lexiscope.index.config import IndexConfig
+from lexiscope.index.directions import LogitEffects, logit_effects, neighbours
+from lexiscope.index.examples import choose
+from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.index.firings import Rows, Values, collect
+from lexiscope.index.histogram import Histogram
+from lexiscope.index.tables import (
+    DOCUMENTS,
+    EXAMPLES,
+    FEATURES,
+    TOKENS,
+    ExampleTable,
+    Measured,
+    write_documents,
+    write_features,
+    write_tokens,
+)
+from lexiscope.index.tokens import TokenStatistics
+from lexiscope.index.windows import Windows
+from lexiscope.lm.model import LanguageModel
+from lexiscope.saes.base import SparseAutoencoder
+
+RESIDUAL_SITES = {"embed", "resid_pre", "resid_post", "attn_out", "mlp_out"}
+"""Sites whose activations are part of the residual stream, so that a direction there acts on the logits directly."""
+
+
+def build_index(
+    sae: SparseAutoencoder,
+    store: ActivationStore,
+    model: LanguageModel,
+    *,
+    out: Path | str,
+    config: IndexConfig | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> FeatureIndex:
+    """Describe every latent of an autoencoder on the text of a store.
+
+    Args:
+        out: folder of the new artifact, of kind "index".
+        seed: draws the examples of the activation bands.
+
+    Raises:
+        InputError: the autoencoder, the store and the model do not belong together, or ``out`` is taken.
+    """
+    config = config or IndexConfig()
+    hook = _shared_hook(sae, store, model)
+    text = _Text(store, model.tokenizer.vocab_size, config)
+    settings = {"index": config.model_dump(mode="json"), "hook": str(hook), "num_latents": sae.num_latents}
+    made_from = [store.artifact, *([sae.artifact] if sae.artifact else [])]
+    sources = {**store.artifact.manifest["sources"], "model": model.describe()}
+    with write_artifact(out, "index", config=settings, seed=seed, made_from=made_from, sources=sources) as draft:
+        with torch.no_grad():
+            effects = _effects(sae, model, hook, config)
+        measured: list[Measured] = []
+        examples = ExampleTable(store)
+        for block in collect(sae, store, hook, firings_at_once=config.firings_at_once, progress=progress):
+            with progress.task("Describing features", block.high - block.low, "features") as task:
+                for latent in range(block.low, block.high):
+                    rows_N, values_N = block.of(latent)
+                    histogram = Histogram.of(values_N)
+                    measured.append(text.measure(rows_N, values_N, histogram))
+                    if len(rows_N):
+                        random = np.random.default_rng(derive_seed(seed, "examples", latent))
+                        examples.add(latent, choose(rows_N, values_N, histogram, text.windows, config, random))
+                    task.advance(1)
+        live_F = torch.tensor([row.firings > 0 for row in measured])
+        beside = neighbours(sae.directions_FD.detach(), live_F, config.neighbours)
+        write_features(draft.path / FEATURES, measured, effects, beside)
+        examples.write(draft.path / EXAMPLES)
+        write_tokens(draft.path / TOKENS, model.tokenizer, text.occurrences_V)
+        write_documents(draft.path / DOCUMENTS, store.documents())
+        draft.notes |= {"num_tokens": store.num_tokens, "kinds": text.kind_shares()}
+    return FeatureIndex.open(out)
+
+
+class _Text:
+    """What is known about every token of the store.
+
+    Attributes:
+        tokens_T: int32 token ids.
+        occurrences_V: how often each token id occurs.
+        kinds: the kinds of document, sorted.
+        kinds_T: int8, index of the kind of each token's document.
+        windows: the text around rows.
+    """
+
+    def __init__(self, store: ActivationStore, vocab_size: int, config: IndexConfig) -> None:
+        self._keep = config.frequent_tokens
+        self.tokens_T = np.asarray(store.tokens_T).astype(np.int32)
+        self.occurrences_V = np.bincount(self.tokens_T, minlength=vocab_size)
+        self.windows = Windows(self.tokens_T, np.asarray(store.contexts_T), config.tokens_before, config.tokens_after)
+        documents = store.documents()
+        self.kinds = sorted({document.kind for document in documents})
+        kind_of_document = np.array([self.kinds.index(document.kind) for document in documents], dtype=np.int8)
+        self.kinds_T = kind_of_document[np.asarray(store.documents_T)]
+
+    def measure(self, rows_N: Rows, values_N: Values, histogram: Histogram) -> Measured:
+        """What the firings of one latent say."""
+        statistics = TokenStatistics.of(self.tokens_T[rows_N], values_N, self.occurrences_V, self._keep)
+        kinds = np.bincount(self.kinds_T[rows_N], minlength=len(self.kinds)) / max(len(rows_N), 1)
+        return Measured.of(values_N, len(self.tokens_T), histogram, statistics, kinds.astype(np.float32))
+
+    def kind_shares(self) -> dict[str, float]:
+        """Share of the tokens in each kind of document."""
+        shares = np.bincount(self.kinds_T, minlength=len(self.kinds)) / max(len(self.kinds_T), 1)
+        return dict(zip(self.kinds, shares.tolist(), strict=True))
+
+
+def _shared_hook(sae: SparseAutoencoder, store: ActivationStore, model: LanguageModel) -> HookPoint:
+    """The hook point that the autoencoder reads, once it is certain that all three belong together.
+
+    Raises:
+        InputError: they do not.
+    """
+    hook = sae.hook or store.hooks[0]
+    store.check_model(model)
+    if sae.width != store.width(hook):
+        raise InputError(
+            f"the SAE has width {sae.width}, the store {store.width(hook)} at {hook}; give the store it was trained on"
+        )
+    return hook
+
+
+def _effects(sae: SparseAutoencoder, model: LanguageModel, hook: HookPoint, config: IndexConfig) -> LogitEffects | None:
+    """Direct logit effects; None where a direction is not one of the residual stream."""
+    if hook.site not in RESIDUAL_SITES:
+        return None
+    return logit_effects(model, sae.directions_FD, config.logit_tokens)

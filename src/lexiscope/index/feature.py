@@ -1,0 +1,168 @@
+"""What a reader gets to know about features: plain typed values, the same for Python, JSON and HTML."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+SortKey = Literal["feature", "firings", "density", "max_activation", "mean_activation", "variety"]
+
+
+Real = Annotated[float, BeforeValidator(lambda value: float(f"{value:.6g}"))]
+"""A number kept to six digits: activations are stored as float32, which has no more."""
+
+
+class Record(BaseModel):
+    """A value that was read from an index."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TokenEffect(Record):
+    """A token, and by how much one unit of activation changes its logit relative to the mean logit."""
+
+    token: int
+    piece: str
+    effect: Real
+
+
+class FrequentToken(Record):
+    """A token that the feature fires on."""
+
+    token: int
+    piece: str
+    share: Real
+    """Share of the feature's firings that are on this token, 0..1."""
+    coverage: Real
+    """Share of the token's occurrences on which the feature fires, 0..1."""
+    mean_activation: Real
+
+
+class KindShare(Record):
+    """How the firings fall on kinds of document."""
+
+    kind: str
+    share: Real
+    """Share of the feature's firings, 0..1."""
+    share_of_text: Real
+    """Share of all tokens of the store, 0..1."""
+
+
+class Neighbour(Record):
+    """Another live feature, and the cosine between the two decoder directions."""
+
+    feature: int
+    cosine: Real
+    tokens: list[str]
+    """The tokens it fires on most often."""
+
+
+class ActivationHistogram(Record):
+    """Counts of firings in bins of equal width from ``low`` to ``high``."""
+
+    low: Real
+    high: Real
+    counts: list[int]
+
+
+class Example(Record):
+    """A firing with the text around it."""
+
+    activation: Real
+    focus: int
+    """Index of the firing token in the window."""
+    pieces: list[str]
+    activations: list[Real]
+    """Activation of this feature on every token of the window."""
+    document: str
+    kind: str
+    licence: str
+    position: int
+    """Index of the firing token in its document."""
+    heldout: bool
+    """Whether the document was kept from training."""
+
+
+class Band(Record):
+    """Examples from one interval of the activation range."""
+
+    low: Real
+    high: Real
+    firings: int
+    share: Real
+    """Share of the feature's firings in this interval, 0..1."""
+    examples: list[Example]
+
+
+class FeatureSummary(Record):
+    """One row of the feature list."""
+
+    feature: int
+    dead: bool
+    firings: int
+    density: Real
+    """Share of tokens on which the feature fires, 0..1."""
+    max_activation: Real
+    mean_activation: Real
+    """Mean over firings."""
+    variety: Real
+    """Exponential of the entropy of the tokens fired on: 1 = always the same token. 0 if it never fires."""
+    tokens: list[str]
+    """The tokens it fires on most often."""
+    promoted: list[str]
+    """The tokens whose logits it raises most."""
+
+
+class ListedFeature(FeatureSummary):
+    """A row of the feature list with the strongest example (none for a dead feature)."""
+
+    example: Example | None
+
+
+class FeaturePage(Record):
+    """A page of the feature list."""
+
+    features: list[ListedFeature]
+    matching: int
+    """How many features match the search in all."""
+    offset: int
+    limit: int
+    sort: SortKey
+    descending: bool
+    search: str
+
+
+class Feature(FeatureSummary):
+    """Everything the index knows about one feature."""
+
+    histogram: ActivationHistogram
+    frequent_tokens: list[FrequentToken]
+    kinds: list[KindShare]
+    promoted_tokens: list[TokenEffect]
+    suppressed_tokens: list[TokenEffect]
+    neighbours: list[Neighbour]
+    strongest: list[Example]
+    bands: list[Band]
+    """From the highest interval to the lowest; intervals without firings are left out."""
+    weakest: list[Example]
+
+
+class DensityHistogram(Record):
+    """Counts of live features in bins of equal width of log10(density)."""
+
+    low: Real
+    high: Real
+    counts: list[int]
+
+
+class Overview(Record):
+    """The dictionary as a whole."""
+
+    num_features: int
+    dead: int
+    tokens: int
+    """How many tokens were read."""
+    firings_per_token: Real
+    """L0 on the indexed text."""
+    density: DensityHistogram

@@ -1,0 +1,84 @@
+"""Oracle: sorting, searching and paging done again on the full list in Python."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from index_world import NUM_LATENTS
+
+from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.index.feature_index import FeatureIndex
+
+
+@pytest.mark.parametrize("sort", ["feature", "density", "max_activation", "mean_activation", "variety"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_sorted_with_the_dead_last(built, sort, descending):
+    page = built.features(sort, descending=descending, limit=1000)
+    assert page.matching == NUM_LATENTS
+    *live, dead = page.features
+    assert dead.dead
+    assert dead.example is None
+    keys = [getattr(feature, sort) for feature in live]
+    assert keys == sorted(keys, reverse=descending)
+
+
+def test_pages_join_to_the_whole_list(built):
+    whole = built.features(limit=1000).features
+    parts = [feature for offset in range(0, 60, 7) for feature in built.features(limit=7, offset=offset).features]
+    assert parts == whole
+
+
+@pytest.mark.parametrize("search", ["mary", "  MARY ", "script", "'", "#7", "no such token", "%", "\\"])
+def test_search_finds_parts_of_tokens(built, search):
+    wanted = search.strip().lower()
+    expected = []
+    for number in range(NUM_LATENTS):
+        feature = built.feature(number)
+        pieces = [token.piece for token in feature.frequent_tokens] + [token.piece for token in feature.promoted_tokens]
+        if wanted == f"#{number}" or any(wanted in piece.lower() for piece in pieces):
+            expected.append(number)
+    page = built.features("feature", descending=False, search=search, limit=1000)
+    assert sorted(feature.feature for feature in page.features) == ([7] if search == "#7" else expected)
+    assert page.matching == len(page.features)
+
+
+def test_the_list_shows_the_strongest_example(built):
+    for listed in built.features(limit=5).features:
+        assert listed.example == built.feature(listed.feature).strongest[0]
+
+
+@pytest.mark.parametrize("number", [-1, NUM_LATENTS, 10**12])
+def test_a_feature_that_is_not_there(built, number):
+    with pytest.raises(InputError, match=f"features 0 to {NUM_LATENTS - 1}"):
+        built.feature(number)
+
+
+def test_overview_adds_up(built):
+    overview = built.overview
+    assert overview.num_features == NUM_LATENTS
+    assert overview.dead == 1
+    assert sum(overview.density.counts) == NUM_LATENTS - 1
+    assert overview.firings_per_token == pytest.approx(
+        sum(built.feature(number).firings for number in range(NUM_LATENTS)) / built.num_tokens, rel=1e-5
+    )
+
+
+def test_a_dead_feature_says_so_and_is_otherwise_empty(built):
+    feature = built.feature(0)
+    assert feature.dead
+    assert feature.strongest == feature.bands == feature.weakest == feature.frequent_tokens == []
+    assert sum(feature.histogram.counts) == 0
+    assert feature.promoted_tokens
+
+
+def test_a_damaged_file_is_one_clear_error(built, tmp_path):
+    copy = tmp_path / "index"
+    shutil.copytree(built.artifact.path, copy)
+    file = copy / "features.parquet"
+    file.write_bytes(b"x" * file.stat().st_size)
+    with pytest.raises(ArtifactError, match="damaged"):
+        FeatureIndex.open(copy)
+    file.write_bytes(b"x")
+    with pytest.raises(ArtifactError, match="truncated"):
+        FeatureIndex.open(copy)
