@@ -1,8 +1,8 @@
 """Artifacts: the folders on disk in which stages meet.
 
 An artifact is a folder with a ``manifest.json`` that says what it is, hashes every file in it, and names the artifacts
-it was made from. It appears under its final name only when it is complete: files are written to a hidden sibling folder,
-flushed to disk, and the folder is renamed. ``docs/formats.md`` is the specification.
+it was made from. It appears under its final name only when it is complete: files are written to a hidden sibling
+folder, flushed to disk, and the folder is renamed. ``docs/formats.md`` is the specification.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
+
+from lexiscope.core.config import describe
 from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.manifest import Manifest
 
 MANIFEST = "manifest.json"
 FORMAT_VERSIONS = {"store": 1, "sae": 1, "scorecard": 1, "index": 1}
@@ -178,12 +182,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"no folder at {path}")
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        Manifest.model_validate(manifest)
     except FileNotFoundError:
         raise ArtifactError(f"{path} holds no {MANIFEST}, so it is no Lexiscope artifact") from None
+    except ValidationError as error:
+        raise ArtifactError(f"{path / MANIFEST} is not a manifest: {describe(error)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path / MANIFEST} can't be read: {error}") from None
-    if not _well_formed(manifest):
-        raise ArtifactError(f"{path / MANIFEST} is not a manifest that this version of Lexiscope knows")
+    if manifest["kind"] not in FORMAT_VERSIONS:
+        raise ArtifactError(f"{path} is a {manifest['kind']!r}, which this version of Lexiscope does not know")
     return cast(dict[str, Any], manifest)
 
 
@@ -221,21 +228,6 @@ def software() -> dict[str, str]:
 def _fingerprint(kind: str, config: Mapping[str, Any], files: Mapping[str, Any]) -> str:
     canonical = json.dumps([kind, config, files], sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _well_formed(manifest: object) -> bool:
-    if not isinstance(manifest, dict) or manifest.get("kind") not in FORMAT_VERSIONS:
-        return False
-    shapes = {"fingerprint": str, "config": dict, "made_from": list, "files": dict, "sources": dict}
-    if not all(isinstance(manifest.get(key), kind) for key, kind in shapes.items()):
-        return False
-    return all(_safe_name(name) and isinstance(entry, dict) for name, entry in manifest["files"].items())
-
-
-def _safe_name(name: str) -> bool:
-    """No file outside the folder: a relative path without ``..``."""
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and "\0" not in name
 
 
 def _flush(path: Path) -> None:

@@ -1,0 +1,60 @@
+"""The program ``lexiscope``: its verbs, and what it does with errors.
+
+Nothing heavy is imported here: ``--help`` answers before a model could be loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from lexiscope.cli import demo, harvest, index, measure, train, view
+from lexiscope.core.errors import LexiscopeError
+
+app = typer.Typer(
+    name="lexiscope",
+    help="A microscope for the dictionary of concepts inside a language model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (demo, harvest, train, measure, index, view):
+    app.command(verb.run.__name__ if verb.run.__name__ != "run" else verb.__name__.rsplit(".", 1)[-1])(verb.run)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from lexiscope import __version__
+
+        typer.echo(f"lexiscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A microscope for the dictionary of concepts inside a language model."""
+
+
+def main() -> None:
+    """Run a verb. Exit code 0: done, 1: it failed, 2: what was given is wrong, 130: interrupted."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        app()
+    except LexiscopeError as error:
+        typer.echo(f"lexiscope: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("lexiscope: interrupted; nothing half-made was left. The same command begins again", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

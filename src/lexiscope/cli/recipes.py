@@ -1,0 +1,42 @@
+"""Recipes: what a verb can be told, as typed tables of a TOML file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lexiscope.core.config import Config
+from lexiscope.harvest.dtypes import StoredDtype
+
+
+class HarvestRecipe(Config):
+    """Table ``[harvest]``."""
+
+    model: str = "demo"
+    """``demo``, a Hugging Face name, or a local folder."""
+    corpus: str = "demo"
+    """What `lexiscope.text.corpus.Corpus` reads."""
+    split: Literal["all", "train", "heldout"] = "train"
+    text_column: str = "text"
+    hooks: list[str] = Field(default_factory=list)
+    """Hook points; none means the residual stream after the middle block."""
+    tokens: int = Field(2_000_000, ge=1)
+    context: int = Field(256, ge=2)
+    batch: int = Field(32, ge=1)
+    dtype: StoredDtype = "bfloat16"
+    """How activations are stored."""
+    model_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """How the model computes."""
+    seed: int = 0
+
+
+class TrainRecipe(Config):
+    """Table ``[train]``: where the activations are, and two tables of their owners."""
+
+    hook: str | None = None
+    """Which hook point of the store; may be left out if it has one."""
+    sae: dict[str, Any] = Field(default_factory=lambda: {"architecture": "topk"})
+    """Settings of the architecture named in it."""
+    optimise: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the training run."""

@@ -1,0 +1,81 @@
+"""What every verb that makes an artifact does the same way: settings from a recipe, flags and ``--set``; work done once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lexiscope.core.artifact import Artifact, open_artifact
+from lexiscope.core.config import read_recipe
+from lexiscope.core.errors import InputError
+
+
+def settings(table: str, recipe: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """The table of a recipe, changed by the flags that were given and then by ``--set key=value``.
+
+    Raises:
+        InputError: the recipe can't be read, has no such table, or an assignment is not ``key=value``.
+    """
+    values: dict[str, Any] = {}
+    if recipe is not None:
+        tables = read_recipe(recipe)
+        if not isinstance(tables.get(table), dict):
+            raise InputError(f"recipe {recipe} has no table [{table}]; add one or give flags instead")
+        values = tables[table]
+    values |= {key: value for key, value in flags.items() if value is not None}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {assignment!r} is not key=value")
+        target = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise InputError(f"--set {key}: {parent} is a single value, not a table")
+        target[last] = _value(text)
+    return values
+
+
+def _value(text: str) -> Any:
+    """A TOML value; anything else is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def finished(out: Path, kind: str, asked: Mapping[str, Any], made_from: Sequence[Artifact] = ()) -> bool:
+    """Whether ``out`` holds what was asked for already. ``None`` in ``asked`` means any value.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    artifact = open_artifact(out, kind)
+    for key, value in asked.items():
+        if (difference := _difference(key, value, artifact.config.get(key))) is not None:
+            raise InputError(
+                f"{out} holds a {kind} with other settings ({difference}); choose another --out or remove it"
+            )
+    for source in made_from:
+        entry = artifact.source(source.kind)
+        if entry is None or entry["fingerprint"] != source.fingerprint:
+            raise InputError(
+                f"{out} holds a {kind} made from another {source.kind} than {source.path}; choose another --out or remove it"
+            )
+    return True
+
+
+def _difference(key: str, asked: Any, found: Any) -> str | None:
+    if asked is None:
+        return None
+    if isinstance(asked, Mapping) and isinstance(found, Mapping):
+        inner = (_difference(f"{key}.{name}", value, found.get(name)) for name, value in asked.items())
+        return next((difference for difference in inner if difference), None)
+    if isinstance(asked, tuple):
+        asked = list(asked)
+    return None if asked == found else f"{key} is {found!r} there, {asked!r} was asked for"
