@@ -69,6 +69,7 @@ class FastTokenizer:
         canonical = json.dumps(pipeline, sort_keys=True)
         self._tokenizer = tokenizers.Tokenizer.from_str(canonical)
         self._tokenizer.encode_special_tokens = True
+        self._normalizes = pipeline["normalizer"] is not None
         self._byte_level = "ByteLevel" in json.dumps([pipeline["pre_tokenizer"], pipeline["decoder"]])
         self.vocab_size: int = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.bos_id = bos_id
@@ -83,10 +84,11 @@ class FastTokenizer:
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()
 
     def encode(self, text: str) -> Encoded:
-        return _encoded(self._tokenizer.encode(text, add_special_tokens=False))
+        return self._encoded(text, self._tokenizer.encode(text, add_special_tokens=False))
 
     def encode_many(self, texts: list[str]) -> list[Encoded]:
-        return [_encoded(item) for item in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
+        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [self._encoded(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
@@ -110,7 +112,22 @@ class FastTokenizer:
         moved = [byte for byte in range(256) if byte not in printable]
         return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(moved)}
 
+    def _encoded(self, text: str, encoding: Any) -> Encoded:
+        starts = [start for start, _ in encoding.offsets]
+        ends = [end for _, end in encoding.offsets]
+        if self._normalizes:
+            _close_gaps(text, starts, ends)
+        return Encoded(encoding.ids, starts, ends)
 
-def _encoded(encoding: Any) -> Encoded:
-    offsets = encoding.offsets
-    return Encoded(encoding.ids, [start for start, _ in offsets], [end for _, end in offsets])
+
+def _close_gaps(text: str, starts: list[int], ends: list[int]) -> None:
+    """Give characters between two tokens, other than white space, to the first of them, in place.
+
+    The library's span of an e and an accent that a normaliser made one character is that of the e alone.
+    """
+    limit = len(text)
+    for token in reversed(range(len(ends))):
+        if token + 1 < len(ends) and starts[token + 1] >= ends[token]:
+            limit = starts[token + 1]
+        while ends[token] < limit and not text[ends[token]].isspace():
+            ends[token] += 1

@@ -103,7 +103,7 @@ class Files:
                 strings = [name for name, kind in zip(table.columns, table.types, strict=True) if kind == "VARCHAR"]
                 if self._text_column not in strings:
                     raise CorpusError(
-                        f"{path} has no column {self._text_column!r} of strings; it has {', '.join(strings) or 'none'}. "
+                        f"{path} has no column {self._text_column!r} of strings; it has: {', '.join(strings)}. "
                         "Name one with text_column"
                     )
                 table.select(duckdb.ColumnExpression(self._text_column)).create_view("texts")
