@@ -1,0 +1,131 @@
+"""The contract of every architecture. Files of the folder are found, not listed: a new one is tested by being there."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lexiscope import saes
+from lexiscope.core.artifact import open_artifact
+from lexiscope.core.codes import SparseCodes
+from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.hookpoint import HookPoint
+from lexiscope.saes import Batch, TrainingState, registry
+
+HOOK = HookPoint.parse("resid_post.3")
+
+
+@pytest.fixture(params=sorted(saes.architectures()))
+def sae(request, sample_TD):
+    return saes.create(saes.architectures()[request.param].Config(), sample_TD, seed=1)
+
+
+def loss_terms(sae, x_TD):
+    codes = sae.encode(x_TD)
+    state = TrainingState(progress=0.5, dead_F=torch.arange(sae.num_latents) % 7 == 0)
+    return codes, sae.losses(Batch(x_TD, x_TD), codes, sae.decode(codes), state)
+
+
+def test_the_folder_is_the_registry():
+    folder = Path(registry.__file__).parent
+    files = {file.stem for place in (folder, folder / "baselines") for file in place.glob("*.py")}
+    assert set(saes.architectures()) == files - {"__init__", "base", "parts", "registry"}
+
+
+def test_codes_and_outputs_have_the_right_shape(sae, sample_TD):
+    codes = sae.encode(sample_TD)
+    assert (codes.num_tokens, codes.num_latents) == (len(sample_TD), sae.num_latents)
+    assert (codes.values != 0).all()
+    assert codes.offsets[-1] == len(codes)
+    assert sae(sample_TD).shape == sample_TD.shape
+    assert sae.directions_FD.shape == (sae.num_latents, sae.width)
+
+
+def test_a_token_is_encoded_the_same_alone_and_in_a_batch(sae, sample_TD):
+    alone = torch.cat([sae(x_D[None]) for x_D in sample_TD[:20]])
+    torch.testing.assert_close(alone, sae(sample_TD)[:20])
+
+
+def test_directions_are_what_a_unit_of_a_latent_adds(sae):
+    """Oracle: decode the identity and subtract what no latent gives."""
+    nothing = sae.decode(SparseCodes.from_dense(torch.zeros(1, sae.num_latents)))
+    each = sae.decode(SparseCodes.from_dense(torch.eye(sae.num_latents)))
+    torch.testing.assert_close(each - nothing, sae.directions_FD, rtol=1e-4, atol=1e-5)
+
+
+def test_losses_are_pure(sae, sample_TD):
+    """Looking twice gives the same numbers and leaves the same weights; there is always a reconstruction term."""
+    before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
+    codes, first = loss_terms(sae, sample_TD)
+    _, second = loss_terms(sae, sample_TD)
+    assert "reconstruction" in first
+    assert {name: term.item() for name, term in first.items()} == {name: term.item() for name, term in second.items()}
+    assert all(term.ndim == 0 and torch.isfinite(term) for term in first.values())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in sae.state_dict().items())
+    assert codes.num_tokens == len(sample_TD)
+
+
+def test_absorbing_a_normalisation_gives_the_same_answers_in_raw_units(sae, sample_TD):
+    """Oracle: normalise by hand, run, undo by hand. Codes come out in the units of the activations."""
+    centre_D, scale = sample_TD.mean(0) + 0.3, 0.125
+    normal_TD = (sample_TD - centre_D) * scale
+    sae = saes.create(sae.config, normal_TD, seed=1)
+    codes = sae.encode(normal_TD).dense()
+    expected_TD = sae.decode(sae.encode(normal_TD)) / scale + centre_D
+    sae.absorb(centre_D, scale)
+    torch.testing.assert_close(sae(sample_TD), expected_TD, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sae.encode(sample_TD).dense(), codes / scale, rtol=1e-3, atol=1e-4)
+
+
+def test_saved_and_loaded_is_the_same_to_the_bit(sae, sample_TD, tmp_path):
+    sae.save(tmp_path / "sae", hook=HOOK, sources={"corpus": "none"}, notes={"why": "a test"})
+    again = saes.load(tmp_path / "sae")
+    assert type(again) is type(sae)
+    assert (again.config, again.hook, again.width, again.num_latents) == (sae.config, HOOK, 12, sae.num_latents)
+    assert torch.equal(again(sample_TD), sae(sample_TD))
+    manifest = json.loads((tmp_path / "sae" / "manifest.json").read_text())
+    assert manifest["kind"] == "sae"
+    assert manifest["config"]["hook"] == "resid_post.3"
+    assert manifest["config"]["sae"]["architecture"] == sae.config.architecture
+    assert (manifest["why"], manifest["sources"]) == ("a test", {"corpus": "none"})
+    assert again.artifact.fingerprint == open_artifact(tmp_path / "sae", "sae").fingerprint
+
+
+def test_the_same_seed_gives_the_same_autoencoder(sae, sample_TD):
+    again = saes.create(sae.config, sample_TD, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(sae.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_unknown_keys_are_refused(sae):
+    with pytest.raises(InputError, match="unknown key 'spelt_wrong'"):
+        saes.read_config({"architecture": sae.config.architecture, "spelt_wrong": 1}, "recipe.toml")
+
+
+def test_settings_round_trip(sae):
+    assert saes.read_config(sae.config.model_dump(mode="json"), "here") == sae.config
+
+
+@pytest.mark.parametrize("name", ["os", "base", "../topk", "topk.py", "lexiscope.saes.topk", ""])
+def test_a_string_selects_only_an_architecture(name):
+    with pytest.raises(InputError, match="no architecture is called"):
+        saes.read_config({"architecture": name}, "recipe.toml")
+
+
+def test_weights_that_do_not_fit_their_settings_are_an_error_in_one_sentence(sample_TD, tmp_path):
+    sae = saes.create(saes.topk.Config(num_latents=24), sample_TD)
+    sae.write_weights(tmp_path)
+    settings = saes.create(saes.topk.Config(num_latents=25), sample_TD).settings()
+    with pytest.raises(ArtifactError, match="do not make a TopK"):
+        saes.topk.TopK.read_weights(settings, tmp_path)
+    (tmp_path / "sae.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ArtifactError, match="do not make a TopK"):
+        saes.topk.TopK.read_weights(sae.settings(), tmp_path)
+
+
+def test_expansion_and_num_latents_exclude_each_other():
+    assert saes.topk.Config().latents(10) == 160
+    assert saes.topk.Config(expansion=0.5).latents(10) == 5
+    assert saes.topk.Config(num_latents=7).latents(10) == 7
+    with pytest.raises(InputError, match="not both"):
+        saes.read_config({"architecture": "topk", "expansion": 2, "num_latents": 7}, "recipe.toml")

@@ -1,0 +1,122 @@
+"""Sparse encoders and decoders against the same formulas written densely, values and gradients, in both precisions."""
+
+import pytest
+import torch
+
+from lexiscope.core.codes import SparseCodes
+from lexiscope.saes.kernels import select
+from lexiscope.saes.kernels.decode import decode_rows
+from lexiscope.saes.kernels.encode import encode_relu, encode_topk
+from lexiscope.saes.kernels.gather import row_dots, transpose, weighted_rows
+
+T, D, F = 50, 8, 64
+
+
+def leaves(dtype, num_tokens=T, num_latents=F):
+    """x, centre, W_enc, b_enc, W_dec with gradients, and a weight for every output."""
+    rng = torch.Generator().manual_seed(1)
+    shapes = [(num_tokens, D), (D,), (num_latents, D), (num_latents,), (num_latents, D)]
+    tensors = [torch.randn(*shape, generator=rng, dtype=dtype).requires_grad_() for shape in shapes]
+    return tensors, torch.randn(num_tokens, D, generator=rng, dtype=dtype)
+
+
+def dense_codes(x_TD, centre_D, W_FD, b_F, k):
+    scores_TF = ((x_TD - centre_D) @ W_FD.T + b_F).relu()
+    if k is None:
+        return scores_TF
+    values_TK, latents_TK = scores_TF.topk(k, dim=1)
+    return torch.zeros_like(scores_TF).scatter(1, latents_TK, values_TK)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("k", [1, 3, 63, 64, None])
+def test_codes_outputs_and_all_gradients_are_those_of_dense_autograd(dtype, k):
+    tensors, weight_TD = leaves(dtype)
+    *encoder, W_dec_FD = tensors
+    codes = encode_relu(*encoder) if k is None else encode_topk(*encoder, k)
+    out_TD = decode_rows(codes, W_dec_FD)
+    (out_TD * weight_TD).sum().backward()
+    ours = [tensor.grad.clone() for tensor in tensors]
+    for tensor in tensors:
+        tensor.grad = None
+    reference_TF = dense_codes(*encoder, k)
+    reference_TD = reference_TF @ W_dec_FD
+    (reference_TD * weight_TD).sum().backward()
+
+    tolerance = {"rtol": 1e-10, "atol": 1e-10} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(codes.dense(), reference_TF, **tolerance)
+    torch.testing.assert_close(out_TD, reference_TD, **tolerance)
+    for mine, tensor in zip(ours, tensors, strict=True):
+        torch.testing.assert_close(mine, tensor.grad, **tolerance)
+
+
+def test_only_the_gradients_asked_for_are_made():
+    (x_TD, centre_D, W_enc_FD, b_enc_F, W_dec_FD), weight_TD = leaves(torch.float64)
+    fixed = [tensor.detach() for tensor in (x_TD, centre_D, W_enc_FD, b_enc_F)]
+    decode_rows(encode_topk(*fixed, 3), W_dec_FD).mul(weight_TD).sum().backward()
+    decode_rows(encode_topk(*fixed[:3], b_enc_F, 3), W_dec_FD.detach()).mul(weight_TD).sum().backward()
+    assert W_dec_FD.grad is not None
+    assert b_enc_F.grad is not None
+    assert x_TD.grad is None
+
+
+@pytest.mark.parametrize("encode", [lambda *tensors: encode_topk(*tensors, 3), encode_relu])
+@pytest.mark.parametrize("num_tokens", [0, 5])
+def test_a_batch_on_which_nothing_fires_has_zero_output_and_gradients(encode, num_tokens):
+    """Oracle: below zero ReLU is flat."""
+    tensors, _ = leaves(torch.float32, num_tokens)
+    *encoder, W_dec_FD = tensors
+    with torch.no_grad():
+        encoder[3].fill_(-1000)
+    codes = encode(*encoder)
+    out_TD = decode_rows(codes, W_dec_FD)
+    assert (len(codes), codes.num_tokens, out_TD.shape) == (0, num_tokens, (num_tokens, D))
+    out_TD.sum().backward()
+    assert all(tensor.grad.count_nonzero() == 0 for tensor in tensors)
+
+
+@pytest.mark.parametrize(("num_latents", "k"), [(4096, 32), (4096, 200), (1000, 8), (256, 8)])
+def test_topk_in_groups_is_topk(num_latents, k, rng):
+    """Oracle: torch.topk over the whole row; widths that do and do not divide into groups."""
+    scores_TF = torch.randn(20, num_latents, generator=rng)
+    values_TK, latents_TK = select._largest(scores_TF, k)
+    expected_TK = scores_TF.topk(k, dim=1).values
+    torch.testing.assert_close(values_TK.sort(dim=1, descending=True).values, expected_TK, rtol=0, atol=0)
+    torch.testing.assert_close(scores_TF.gather(1, latents_TK), values_TK, rtol=0, atol=0)
+
+
+def test_equal_scores_give_k_different_latents():
+    _, latents_TK = select._largest(torch.ones(3, 512), 16)
+    assert all(len(set(row)) == 16 for row in latents_TK.tolist())
+
+
+def test_block_size_moves_nothing(monkeypatch, rng):
+    """Oracle: the whole batch at once. Scores of all tokens never exist together."""
+    x_TD, W_FD, b_F = (torch.randn(*shape, generator=rng) for shape in ((37, D), (F, D), (F,)))
+    whole = select.select_topk(x_TD, W_FD, b_F, 5)
+    largest = 0
+    addmm = torch.addmm
+
+    def watch(*args, **kwargs):
+        nonlocal largest
+        largest = max(largest, kwargs["out"].numel())
+        return addmm(*args, **kwargs)
+
+    monkeypatch.setattr(select, "SCORES_PER_BLOCK", 4 * F)
+    monkeypatch.setattr(torch, "addmm", watch)
+    blocks = select.select_topk(x_TD, W_FD, b_F, 5)
+    assert largest == 4 * F
+    torch.testing.assert_close(blocks.dense(), whole.dense())
+
+
+def test_gather_products_and_transpose_against_dense_matrices(rng):
+    dense_TF = torch.randn(9, 7, generator=rng, dtype=torch.float64) * (torch.rand(9, 7, generator=rng) < 0.3)
+    codes = SparseCodes.from_dense(dense_TF)
+    table_FD, left_TD = (torch.randn(rows, D, generator=rng, dtype=torch.float64) for rows in (7, 9))
+    product = weighted_rows(table_FD, codes.latents, codes.offsets, codes.values)
+    torch.testing.assert_close(product, dense_TF @ table_FD)
+    dots = row_dots(left_TD, table_FD, codes.latents, codes.offsets)
+    torch.testing.assert_close(dots, (left_TD @ table_FD.T)[dense_TF != 0])
+    tokens_N, order_N, columns = transpose(codes.latents, codes.offsets, 7)
+    turned = SparseCodes(columns, tokens_N, codes.values[order_N], 9)
+    torch.testing.assert_close(turned.dense(), dense_TF.T)

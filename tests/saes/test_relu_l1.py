@@ -1,0 +1,62 @@
+"""ReLU + L1 against its formula, written with loops over tokens and dense autograd in float64."""
+
+import pytest
+import torch
+
+from lexiscope.saes import Batch, TrainingState, relu_l1
+
+D, F = 12, 20
+
+
+@pytest.fixture(params=["l1", "decoder_norm"])
+def sae(request, sample_TD):
+    config = relu_l1.Config(num_latents=F, penalty=request.param, l1_coefficient=0.7)
+    sae = relu_l1.ReluL1.from_sample(config, sample_TD).double()
+    rng = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        sae.W_enc_FD.add_(0.1 * torch.randn(F, D, generator=rng))
+        sae.b_enc_F.add_(torch.randn(F, generator=rng))
+        if request.param == "decoder_norm":
+            sae.W_dec_FD.mul_(torch.rand(F, 1, generator=rng) + 0.5)
+    return sae
+
+
+def test_the_loss_is_the_formula_and_so_is_every_gradient(sae, sample_TD):
+    """(‖x - x̂‖² + λ Σ f) / D, or with f ‖W_dec‖, mean over tokens, at 60 % of the sparsity warm-up."""
+    x_TD = sample_TD[:30].double()
+    codes = sae.encode(x_TD)
+    state = TrainingState(0.0, torch.zeros(F, dtype=torch.bool), sparsity_scale=0.6)
+    terms = sae.losses(Batch(x_TD, x_TD), codes, sae.decode(codes), state)
+
+    error, penalty = 0.0, 0.0
+    for x_D in x_TD:
+        f_F = (sae.W_enc_FD @ (x_D - sae.b_dec_D) + sae.b_enc_F).relu()
+        error = error + (x_D - sae.b_dec_D - f_F @ sae.W_dec_FD).square().sum()
+        costs_F = f_F * sae.W_dec_FD.norm(dim=1) if sae.config.penalty == "decoder_norm" else f_F
+        penalty = penalty + 0.6 * 0.7 * costs_F.sum()
+    expected = {"reconstruction": error / len(x_TD) / D, "sparsity": penalty / len(x_TD) / D}
+
+    assert set(terms) == set(expected)
+    for term, value in terms.items():
+        torch.testing.assert_close(value, expected[term])
+        for parameter in sae.parameters():
+            ours, reference = (
+                torch.autograd.grad(loss, parameter, retain_graph=True, allow_unused=True)[0]
+                for loss in (value, expected[term])
+            )
+            if ours is None and reference is None:
+                continue
+            if parameter is sae.W_dec_FD and sae.config.penalty == "l1":
+                reference = reference - (reference * sae.W_dec_FD).sum(1, keepdim=True) * sae.W_dec_FD
+            torch.testing.assert_close(ours, reference)
+
+
+def test_only_the_plain_penalty_holds_rows_at_unit_length(sae):
+    with torch.no_grad():
+        sae.W_dec_FD.mul_(3)
+    before_FD = sae.W_dec_FD.clone()
+    sae.after_step()
+    if sae.config.penalty == "l1":
+        torch.testing.assert_close(sae.W_dec_FD.norm(dim=1), torch.ones(F, dtype=torch.float64))
+    else:
+        torch.testing.assert_close(sae.W_dec_FD, before_FD)
