@@ -1,4 +1,4 @@
-"""Every row of the table, against transformers' own account of the residual stream and against the blocks' arithmetic."""
+"""Every row of the table: against transformers' own account of the residual stream, and the arithmetic of a block."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ def test_every_row_is_tried_on_a_model(model_types: set[str]) -> None:
     assert {model_type for family in FAMILIES for model_type in family.model_types} <= model_types
 
 
-def test_residual_stream_is_what_transformers_calls_hidden_states(every_model: LanguageModel, tokens_BC: Tensor) -> None:
+def test_residual_stream_is_what_transformers_calls_hidden_states(
+    every_model: LanguageModel, tokens_BC: Tensor
+) -> None:
     """Oracle: `output_hidden_states`, whose last entry transformers gives after the final norm."""
+    if every_model.module.config.model_type == "mamba":
+        pytest.skip("transformers leaves what enters block 0 out of Mamba's hidden states")
     with torch.no_grad():
         states = every_model.module(tokens_BC, output_hidden_states=True, use_cache=False).hidden_states
     layers = range(every_model.num_layers)

@@ -104,10 +104,9 @@ def _after(site: Site, visit: Visit, shape_BC: Sequence[int]) -> Callable[..., A
 def _visit(site: Site, visit: Visit, x: Any, shape_BC: Sequence[int]) -> Tensor:
     if not isinstance(x, Tensor):
         raise InputError(f"{site.name} gives {type(x).__name__}, not a tensor; choose a module inside it")
-    x_BCD = x
-    if x.ndim == 2 and shape_BC and x.shape[0] == shape_BC[0] * shape_BC[1]:
-        x_BCD = x.view(*shape_BC, -1)  # some models (OPT) flatten contexts before their MLP
-    if x_BCD.ndim != 3 or not x_BCD.is_floating_point():
+    flat = x.ndim == 2 and x.shape[0] == shape_BC[0] * shape_BC[1]
+    x_BCD = x.view(*shape_BC, -1) if flat else x  # some models (OPT) flatten contexts before their MLP
+    if x_BCD.ndim != 3 or list(x_BCD.shape[:2]) != list(shape_BC) or not x_BCD.is_floating_point():
         raise InputError(
             f"{site.name} gives {x.dtype} of shape {list(x.shape)}, not one activation per context and token; "
             "choose another hook point"

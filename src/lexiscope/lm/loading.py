@@ -6,6 +6,7 @@ whatever a ``config.json`` asks for.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from lexiscope.core.artifact import hash_file
 from lexiscope.core.errors import InputError
 from lexiscope.lm.quiet import quiet
 
@@ -44,6 +46,11 @@ class ModelFolder:
     revision: str | None
     config: dict[str, Any]
     weights: list[Path]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and contents of the configuration and the files of weights."""
+        parts = [f"{file.name} {hash_file(file)}\n" for file in (self.path / "config.json", *self.weights)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def find_folder(source: str | Path, revision: str | None) -> ModelFolder:
@@ -171,7 +178,7 @@ def _read_config(folder: ModelFolder) -> Any:
     from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    model_type = folder.config.get("model_type")
+    model_type = str(folder.config.get("model_type"))
     if model_type not in CONFIG_MAPPING:
         if "auto_map" in folder.config:
             raise InputError(
@@ -184,9 +191,9 @@ def _read_config(folder: ModelFolder) -> Any:
         )
     wanted = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    architectures = folder.config.get("architectures") or []
+    architectures = [str(name) for name in folder.config.get("architectures") or ()]
     if wanted == (None,) or (architectures and not set(wanted) & set(architectures)):
-        what = ", ".join(map(str, architectures)) or model_type
+        what = ", ".join(architectures) or model_type
         raise InputError(f"{folder.path} holds {what}, which is not a causal language model; choose one that is")
     try:
         return CONFIG_MAPPING[model_type].from_dict(_without_code(folder.config))

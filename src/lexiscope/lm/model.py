@@ -5,18 +5,15 @@ Shapes: B contexts, C tokens per context, D width of the place read, V vocabular
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from lexiscope.core.artifact import hash_file
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.lm.anatomy import Anatomy
@@ -56,6 +53,8 @@ class LanguageModel:
         folder = find_folder(source, revision)
         self.name: str = str(source)
         self.revision: str | None = folder.revision
+        self.fingerprint: str = folder.fingerprint()
+        """SHA-256 over the configuration and the files of weights."""
         self.module: PreTrainedModel = load_module(folder, dtype=dtype, device=device)
         config = self.module.config.get_text_config()
         self.width: int = config.hidden_size
@@ -66,19 +65,12 @@ class LanguageModel:
         self.bos: Bos
         """Whether contexts start with BOS: whether the model's own tokenizer puts it there."""
         self.tokenizer, self.bos = load_tokenizer(folder.path, self.vocab_size)
-        self._folder = folder
         self._anatomy = Anatomy(self.module, config)
         self._turn = threading.RLock()
 
     @property
     def device(self) -> torch.device:
         return cast(torch.device, self.module.device)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over the configuration and the files of weights. The first use reads them all."""
-        files = [self._folder.path / "config.json", *self._folder.weights]
-        return hashlib.sha256("".join(f"{file.name} {hash_file(file)}\n" for file in files).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """For manifests: which model this is, ready for JSON."""
