@@ -23,8 +23,9 @@ def main() -> None:
         print("no chromium here, and it can't be installed without apt-get and root: the browser test will be skipped")
         return
     print("installing chromium for the browser test", flush=True)
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in INSTALL:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
         if done.returncode:
             print(f"{' '.join(command)} failed, the browser test will be skipped: {done.stderr.strip()[-300:]}")
             return

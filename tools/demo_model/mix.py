@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
 from lexiscope.text import generators
 from lexiscope.text.corpus import Corpus
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 VOCABULARY = 4096
 BOUNDARY = "<|endoftext|>"
@@ -106,8 +107,7 @@ def encode(tokenizer: Tokenizer, texts: Iterator[str]) -> np.ndarray:
     boundary = tokenizer.token_to_id(BOUNDARY)
     parts: list[np.ndarray] = []
     while chunk := list(itertools.islice(texts, 256)):
-        for encoding in tokenizer.encode_batch(chunk):
-            parts.append(np.array([boundary, *encoding.ids], dtype=np.uint16))
+        parts += [np.array([boundary, *one.ids], dtype=np.uint16) for one in tokenizer.encode_batch(chunk)]
     return np.concatenate(parts)
 
 

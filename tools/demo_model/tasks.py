@@ -6,10 +6,11 @@ import random
 from collections.abc import Callable
 
 import torch
-from lexiscope.text.generators import agreement, indirect_objects
-from lexiscope.text.generators._words import AUXILIARIES, HELD_OUT_NAMES
 from tokenizers import Tokenizer
 from torch import Tensor
+
+from lexiscope.text.generators import agreement, indirect_objects
+from lexiscope.text.generators._words import AUXILIARIES, HELD_OUT_NAMES
 
 Logits = Callable[[Tensor], Tensor]
 """Tokens [B, C] to logits [B, C, V]."""

@@ -2,9 +2,9 @@
 
 Usage: python tools/demo_model/train.py --data FOLDER --out FOLDER [--tokens 45e6]
 
-Muon on the matrices, AdamW on the embedding and the norms; warm-up, a constant rate, then a straight line to zero over the
-last 40 % of the tokens. bfloat16 arithmetic on fp32 weights. The same command continues from the last checkpoint; until
-the decay begins, a run with other ``--tokens`` passes through the same states.
+Muon on the matrices, AdamW on the embedding and the norms; warm-up, a constant rate, then a straight line to zero over
+the last 40 % of the tokens. bfloat16 arithmetic on fp32 weights. The same command continues from the last checkpoint;
+until the decay begins, a run with other ``--tokens`` passes through the same states.
 """
 
 from __future__ import annotations
