@@ -2,10 +2,16 @@
 
 import pytest
 import tokenizers
-from lexiscope.text.tokenizer import FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-TEXT = ["the cat sat on the mat", "the dog and the cat", "def sat(self, the): return the_mat\n    ", "naïve café 👩 e\u0301"]
+from lexiscope.text.tokenizer import FastTokenizer
+
+TEXT = [
+    "the cat sat on the mat",
+    "the dog and the cat",
+    "def sat(self, the): return the_mat\n    ",
+    "naïve café 👩 e\u0301",
+]
 
 
 @pytest.fixture(scope="session")

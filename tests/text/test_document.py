@@ -11,7 +11,7 @@ def test_a_tenth_is_held_out():
 
 
 def test_the_side_is_the_first_byte_of_sha256():
-    """0.1 × 256 = 25.6: a first byte up to 24 is held out, one above 25 is not."""
+    """0.1 * 256 = 25.6: a first byte up to 24 is held out, one above 25 is not."""
     for number in range(200):
         first = hashlib.sha256(f"name {number}".encode()).digest()[0]
         if first != 25:

@@ -1,8 +1,11 @@
 """Oracle: joining the pieces gives the text; the rule of where to cut is restated here for short texts."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lexiscope.text import pieces as module
 from lexiscope.text.pieces import MAX_DOCUMENT_CHARACTERS, pieces
 
@@ -16,7 +19,7 @@ def test_joined_pieces_are_the_text_and_short(blocks):
     assert "".join(found) == "".join(blocks)
     assert all(0 < len(piece) <= 8 for piece in found)
     assert found == whole, "the blocks in which a text is read must not show"
-    for piece, following in zip(found, found[1:], strict=False):
+    for piece, following in itertools.pairwise(found):
         if "\n" in (piece + following)[4:8]:
             assert piece.endswith("\n")
         elif " " in (piece + following)[4:8]:

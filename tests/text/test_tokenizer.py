@@ -9,10 +9,18 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from lexiscope.text.tokenizer import FastTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-HARD = ["naïve café", "👩‍👩‍👧 e\u0301te\u0301", " the  cat\n\n\tsat ", "日本語 the 🏳️‍🌈", "\ufeffthe", "a\u0301\u0301\u0301b"]
+from lexiscope.text.tokenizer import FastTokenizer
+
+HARD = [
+    "naïve café",
+    "👩‍👩‍👧 e\u0301te\u0301",
+    " the  cat\n\n\tsat ",
+    "日本語 the 🏳️‍🌈",
+    "\ufeffthe",
+    "a\u0301\u0301\u0301b",
+]
 
 
 def spans_by_bytes(text, byte_lengths):
@@ -78,7 +86,9 @@ def test_truncation_padding_and_post_processing_are_dropped(pipeline):
     strict = tokenizers.Tokenizer.from_str(pipeline.to_str())
     strict.enable_truncation(2)
     strict.enable_padding(length=50)
-    strict.post_processor = processors.TemplateProcessing(single="<bos> $A <eos>", special_tokens=[("<bos>", 0), ("<eos>", 1)])
+    strict.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 0), ("<eos>", 1)]
+    )
     assert FastTokenizer(strict).encode("the cat sat") == FastTokenizer(pipeline).encode("the cat sat")
 
 
@@ -105,7 +115,7 @@ def test_spans_survive_unicode_normalisation(pipeline):
     composing = tokenizers.Tokenizer.from_str(pipeline.to_str())
     composing.normalizer = normalizers.NFC()
     text = "e\u0301 the"
-    ids, starts, ends = FastTokenizer(composing).encode(text)
+    _, starts, ends = FastTokenizer(composing).encode(text)
     assert [text[start:end] for start, end in zip(starts, ends, strict=True)][-1] == " the"
     assert (starts[0], ends[0]) == (0, 2)
 

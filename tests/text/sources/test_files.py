@@ -8,6 +8,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from lexiscope.core.errors import CorpusError, InputError
 from lexiscope.text.corpus import Corpus
 from lexiscope.text.pieces import MAX_DOCUMENT_CHARACTERS
