@@ -106,7 +106,7 @@ class RunningStatistics:
 
     def add(self, x_TD: Tensor) -> None:
         for start in range(0, len(x_TD), _CHUNK_TOKENS):
-            wide_TD = x_TD[start : start + _CHUNK_TOKENS].double()
+            wide_TD = x_TD[start : start + _CHUNK_TOKENS].to(torch.float64, copy=True)
             ones_T = wide_TD.new_ones(len(wide_TD))
             # Sums as products with ones: a matrix-vector product is twice as fast as torch.sum over rows.
             self._sum_D += (ones_T @ wide_TD).cpu()
