@@ -105,6 +105,14 @@ class AdditiveMetric(Metric[Seen]):
         return 0 if self._sums_GS is None else len(self._sums_GS)
 
 
+class ReconstructionMetric(AdditiveMetric[Reconstruction]):
+    """An additive metric of reconstructions."""
+
+
+class PredictionMetric(AdditiveMetric[Predictions]):
+    """An additive metric of what splicing does to predictions."""
+
+
 class FiringMetric(Metric[Reconstruction]):
     """A metric of how often each latent fires: on ``firings_F[f]`` of all tokens seen.
 

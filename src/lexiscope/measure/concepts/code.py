@@ -7,7 +7,10 @@ import re
 from lexiscope.measure.concepts.concept import CODE, Concept, Find, Span
 from lexiscope.measure.concepts.python import head, in_code, keyword, read
 
-_RESERVED = "and|as|assert|await|class|def|del|elif|except|for|from|if|import|in|is|lambda|not|or|print|raise|return|while|with|yield"
+_RESERVED = (
+    "and|as|assert|await|class|def|del|elif|except|for|from|if|import|in|is"
+    "|lambda|not|or|print|raise|return|while|with|yield"
+)
 
 
 def comments(text: str) -> list[Span]:

@@ -1,13 +1,15 @@
 """Concept coverage: the share of concepts that have a latent of their own.
 
-For each concept the best single latent and its threshold are chosen on one half of the documents by F1, and scored by F1 and
-average precision on the other half. Coverage is the share of concepts with F1 ≥ 0.8.
+For each concept the best single latent and its threshold are chosen on one half of the documents by F1, and scored by
+F1 and average precision on the other half. Coverage is the share of concepts with F1 ≥ 0.8.
+
 Range: 0 to 1.
 Better: higher.
-Left out: concepts with fewer than 50 positive or 50 negative tokens in either half (the report states how many are left), and
-for each concept the tokens of documents of a kind that it is not judged in.
-Baselines: the chance level is the same search for labels that are shifted along the tokens, which keeps how frequent and how
-clustered they are; random dictionary, untrained autoencoder, PCA and neurons go through the same search.
+Left out: concepts with fewer than 50 positive or 50 negative tokens in either half (the report states how many are
+    left), and for each concept the tokens of documents of a kind that it is not judged in.
+Baselines: mean-only undefined (nothing fires); random dictionary, untrained autoencoder, PCA and neurons go through the
+    same search. The chance level is the same search again for labels shifted along the tokens, which keeps how
+    frequent and how clustered they are.
 
 T tokens, C concepts, F latents.
 """
@@ -56,8 +58,8 @@ def count_concepts(
     """
     if shared := chosen_on.documents & scored_on.documents:
         raise InputError(
-            f"{len(shared)} documents are in both halves ({min(shared)} is one), so scores would be of what was fitted; "
-            "split by document"
+            f"{len(shared)} documents are in both halves ({min(shared)} is one), so scores would be of what was "
+            "fitted; split by document"
         )
     halves = (chosen_on, scored_on)
     counts = []

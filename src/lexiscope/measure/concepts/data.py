@@ -68,7 +68,8 @@ CONCEPTS = [
         "Year-month-day in digits, or day, month and year.",
         EVERYWHERE,
         matching(
-            r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}[ ](?:January|February|March|April|May|June|July|August|September|October|November|December)[ ]\d{4}\b"
+            r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}[ ](?:January|February|March|April|May|June|July|August|September|October"
+            r"|November|December)[ ]\d{4}\b"
         ),
     ),
     Concept(

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from lexiscope.measure.concepts.concept import SENTENCES, TEXT, Concept, matching, words
 
-_COUNTED = "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand million"
-_SPOKE = "said asked replied cried answered whispered shouted murmured exclaimed observed remarked added continued called told"
-_PREPOSITIONS = "in on at by for with from into onto over under near behind beside above below between through across after before during without within about against among around"
+_COUNTED = """
+zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand million
+"""
+_SPOKE = """
+said asked replied cried answered whispered shouted murmured exclaimed observed remarked added continued called told
+"""
+_PREPOSITIONS = """
+in on at by for with from into onto over under near behind beside above below between through across after before
+during without within about against among around
+"""
 
 CONCEPTS = [
     Concept(
         "contraction",
         "An apostrophe and the letters after it: s, t, re, ve, ll, d or m.",
         SENTENCES,
-        matching(r"(?<=\w)['’](?:s|t|re|ve|ll|d|m)\b"),
+        matching(r"(?<=\w)['\u2019](?:s|t|re|ve|ll|d|m)\b"),
     ),
-    Concept("n't", "n't at the end of a word.", SENTENCES, matching(r"n['’]t\b")),
-    Concept("possessive", "'s at the end of a word.", SENTENCES, matching(r"(?<=\w)['’]s\b")),
+    Concept("n't", "n't at the end of a word.", SENTENCES, matching(r"n['\u2019]t\b")),
+    Concept("possessive", "'s at the end of a word.", SENTENCES, matching(r"(?<=\w)['\u2019]s\b")),
     Concept(
         "quoted speech",
         "What stands between double quotation marks, within 13 lines.",
@@ -39,7 +46,7 @@ CONCEPTS = [
         "start of a sentence",
         "The capitalised word that begins the text or follows . ! or ? and white space.",
         SENTENCES,
-        matching(r"(?:\A|(?<=[.!?]\s)|(?<=[.!?]\"\s)|(?<=\.\s\s))(?P<x>[A-Z][\w'’]*)"),
+        matching(r"(?:\A|(?<=[.!?]\s)|(?<=[.!?]\"\s)|(?<=\.\s\s))(?P<x>[A-Z][\w'\u2019]*)"),
     ),
     Concept(
         "full stop",
@@ -79,7 +86,7 @@ CONCEPTS = [
         "personal pronoun",
         "I, you, he, she, it, we, they, me, him, us or them.",
         SENTENCES,
-        matching(r"\b(?:I|[Yy]ou|[Hh]e|[Ss]he|[Ii]t|[Ww]e|[Tt]hey|me|him|us|them)\b(?!['’])"),
+        matching(r"\b(?:I|[Yy]ou|[Hh]e|[Ss]he|[Ii]t|[Ww]e|[Tt]hey|me|him|us|them)\b(?!['\u2019])"),
     ),
     Concept("third person singular", "He, she, him or her.", SENTENCES, words("he she him her")),
     Concept("preposition", "One of 28 common prepositions other than of and to.", SENTENCES, words(_PREPOSITIONS)),
@@ -137,7 +144,8 @@ CONCEPTS = [
         "The name of a month, capitalised; May only beside a number.",
         SENTENCES,
         matching(
-            r"\b(?:January|February|March|April|June|July|August|September|October|November|December)\b|(?<=\d[ ])May\b|\bMay(?=[ ]\d)"
+            r"\b(?:January|February|March|April|June|July|August|September|October|November|December)\b"
+            r"|(?<=\d[ ])May\b|\bMay(?=[ ]\d)"
         ),
     ),
     Concept(

@@ -1,7 +1,7 @@
 """Where strings, comments, docstrings and brackets are in Python source.
 
-One regular expression instead of the standard tokenizer: it is the same in every Python version, and text that breaks off in the
-middle of a file is read up to its end.
+One regular expression instead of the standard tokenizer: it is the same in every Python version, and text that breaks
+off in the middle of a file is read up to its end.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Source:
 @lru_cache(maxsize=4)
 def read(text: str) -> Source:
     """Take source apart. The last few texts are remembered, as each concept asks for the same one in turn."""
-    comments, strings, parts, end = [], [], [], 0
+    comments: list[Span] = []
+    strings: list[Span] = []
+    parts, end = [], 0
     for match in _QUOTED.finditer(text):
         (comments if match["comment"] is not None else strings).append(match.span())
         parts += [text[end : match.start()], re.sub(r"[^\n]", _HIDDEN, match[0])]

@@ -1,4 +1,4 @@
-"""ConceptReport: how many of the concepts in the bank have a latent of their own, for an autoencoder and what it is held to."""
+"""ConceptReport: how many concepts of the bank have a latent of their own, in an autoencoder and in baselines."""
 
 from __future__ import annotations
 

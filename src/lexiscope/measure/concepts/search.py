@@ -1,8 +1,8 @@
 """Search: the single latent that tells a concept best, and how well it does on other documents.
 
-A latent says yes where it fires at least as strongly as a threshold. F1 = 2 TP / (TP + FP + positives). On one set of tokens
-the search goes over every latent and every threshold that a latent's own values offer, exactly; the one latent and threshold
-that it settles on are then scored on the other set. T tokens, F latents, N active (token, latent) pairs.
+A latent says yes where it fires at least as strongly as a threshold. F1 = 2 TP / (TP + FP + positives). On one set of
+tokens the search goes over every latent and every threshold that makes a difference, exactly; the one latent and
+threshold that it settles on are then scored on the other set. T tokens, F latents, N active (token, latent) pairs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Detector:
 class SortedCodes:
     """Codes of T tokens, latent by latent, each latent's activations from strong to weak.
 
-    Where latents have negative values (components of PCA), each is taken as two: latent f + F fires where f is negative.
+    Where latents have negative values, each is taken as two: latent f + F fires where f is negative.
     """
 
     def __init__(self, codes: SparseCodes) -> None:

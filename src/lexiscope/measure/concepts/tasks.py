@@ -1,4 +1,4 @@
-"""Concepts of the sentences that the package's generators write: who gives to whom, and which verb goes with which subject.
+"""Concepts of the sentences that the package's generators write: who gives to whom, which verb goes with which subject.
 
 The generators' templates are fixed, so regular expressions read them back exactly.
 """
@@ -17,7 +17,7 @@ def _any(choices: list[str]) -> str:
 
 _NAME = r"[A-Z][a-z]+"
 _GIVES = _any(
-    "gave handed passed sent showed offered brought said sold".split() + ["decided to give", "wanted to give"]
+    ["decided to give", "wanted to give", *"gave handed passed sent showed offered brought said sold".split()]
 )
 _INDIRECT_OBJECT = re.compile(
     rf"\b(?P<first>{_NAME}) (?:and|met|saw) (?P<second>{_NAME})\b[^.,\n]*[.,]\s"
@@ -30,8 +30,8 @@ _SINGULAR_VERBS = [*VERBS.values(), *AUXILIARIES.values()]
 _NOUN = _any([*NOUNS, *NOUNS.values()])
 _AGREEMENT = re.compile(
     rf"\b(?:The|My|Their) (?:{_any(ADJECTIVES)} )?(?P<subject>{_NOUN})"
-    rf"(?:(?P<that> that) the (?P<inner>{_NOUN})"
-    rf"|(?P<that2> that) {_any([*VERBS, *VERBS.values()])} {_any(PREPOSITIONS)} the (?P<between>{_NOUN})"
+    rf"(?: (?P<that>that) the (?P<inner>{_NOUN})"
+    rf"| (?P<that2>that) {_any([*VERBS, *VERBS.values()])} {_any(PREPOSITIONS)} the (?P<between>{_NOUN})"
     rf"| {_any(PREPOSITIONS)} the (?P<between2>{_NOUN}))?"
     rf" (?:(?P<plural>{_any(_PLURAL_VERBS)})|(?P<singular>{_any(_SINGULAR_VERBS)}))\b"
 )

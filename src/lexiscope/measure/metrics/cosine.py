@@ -15,11 +15,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Reconstruction, column, divide
+from lexiscope.measure.metric import Reconstruction, ReconstructionMetric, column, divide
 
 
 @final
-class Cosine(AdditiveMetric[Reconstruction]):
+class Cosine(ReconstructionMetric):
     name = "cosine"
     unit = "cosine"
     better = "higher"

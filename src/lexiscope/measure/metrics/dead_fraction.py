@@ -4,8 +4,8 @@ Formula: |{f: firings_f = 0}| / F.
 Range: 0 to 1.
 Better: lower.
 Left out: nothing.
-Baselines: mean-only undefined (it has no latents); random dictionary and untrained autoencoder mostly near 0 at a
-    small expansion; PCA and neurons 0.
+Baselines: mean-only 1 (nothing fires); random dictionary and untrained autoencoder mostly near 0 at a small
+    expansion; PCA and neurons 0.
 
 It can only fall as more tokens are measured, so it means something only beside their number, which the scorecard
 states.

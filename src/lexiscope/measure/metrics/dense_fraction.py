@@ -4,8 +4,8 @@ Formula: |{f: firings_f / T > 0.1}| / F.
 Range: 0 to 1.
 Better: lower.
 Left out: nothing.
-Baselines: mean-only undefined (it has no latents); neurons near 1 (each sign of a coordinate fires on about half of
-    all tokens); PCA far above a trained autoencoder; random dictionary and untrained autoencoder a little above it.
+Baselines: mean-only 0 (nothing fires); neurons near 1 (each sign of a coordinate fires on about half of all
+    tokens); PCA far above a trained autoencoder; random dictionary and untrained autoencoder a little above it.
 
 Dense latents are rarely one concept; some carry position, frequency or the offset of the activations.
 """

@@ -6,8 +6,8 @@ Range: log10(1/T) to 0.
 Better: neither: one narrow hump between -4 and -2 is healthy, a second one far below it is a population of nearly
     dead latents.
 Left out: dead latents.
-Baselines: mean-only undefined (it has no latents); neurons near log10(1/2); random dictionary and untrained
-    autoencoder one hump near log10(L0 / F).
+Baselines: mean-only undefined (nothing fires); neurons near log10(1/2); random dictionary and untrained autoencoder
+    one hump near log10(L0 / F).
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Reconstruction, divide
+from lexiscope.measure.metric import Reconstruction, ReconstructionMetric, divide
 
 
 @final
-class Fvu(AdditiveMetric[Reconstruction]):
+class Fvu(ReconstructionMetric):
     name = "fvu"
     unit = "fraction of variance"
     better = "lower"

@@ -15,11 +15,11 @@ from typing import final
 
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Predictions, column, divide
+from lexiscope.measure.metric import PredictionMetric, Predictions, column, divide
 
 
 @final
-class KlDivergence(AdditiveMetric[Predictions]):
+class KlDivergence(PredictionMetric):
     name = "kl_divergence"
     unit = "nats per token"
     better = "lower"

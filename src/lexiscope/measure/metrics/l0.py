@@ -14,11 +14,11 @@ from typing import final
 
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Reconstruction, column, divide
+from lexiscope.measure.metric import Reconstruction, ReconstructionMetric, column, divide
 
 
 @final
-class L0(AdditiveMetric[Reconstruction]):
+class L0(ReconstructionMetric):
     name = "l0"
     unit = "latents per token"
     better = "lower"

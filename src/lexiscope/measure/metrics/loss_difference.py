@@ -14,11 +14,11 @@ from typing import final
 
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Predictions, column, divide
+from lexiscope.measure.metric import PredictionMetric, Predictions, column, divide
 
 
 @final
-class LossDifference(AdditiveMetric[Predictions]):
+class LossDifference(PredictionMetric):
     name = "loss_difference"
     unit = "nats per token"
     better = "lower"

@@ -5,7 +5,8 @@ Formula: (L_mean - L_spliced) / (L_mean - L_clean), each L a mean next-token los
 Range: up to 1 (and past it by noise); 0 is no better than the mean.
 Better: higher.
 Left out: predictions made at BOS, special and padding positions, where nothing is replaced.
-Baselines: mean-only exactly 0; neurons 1; random dictionary and untrained autoencoder near 0 or below.
+Baselines: mean-only 0, but for its mean being of a sample; neurons 1; random dictionary and untrained autoencoder
+    near 0 or below.
 
 The ratio flatters where the mean does great harm: read it beside `loss_difference`.
 """
@@ -17,11 +18,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Predictions, divide
+from lexiscope.measure.metric import PredictionMetric, Predictions, divide
 
 
 @final
-class LossRecoveredMeanAblation(AdditiveMetric[Predictions]):
+class LossRecoveredMeanAblation(PredictionMetric):
     name = "loss_recovered_mean_ablation"
     unit = "fraction of loss"
     better = "higher"

@@ -17,11 +17,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Predictions, divide
+from lexiscope.measure.metric import PredictionMetric, Predictions, divide
 
 
 @final
-class LossRecoveredZeroAblation(AdditiveMetric[Predictions]):
+class LossRecoveredZeroAblation(PredictionMetric):
     name = "loss_recovered_zero_ablation"
     unit = "fraction of loss"
     better = "higher"

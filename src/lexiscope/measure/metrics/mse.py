@@ -14,11 +14,11 @@ from typing import final
 
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Reconstruction, column, divide
+from lexiscope.measure.metric import Reconstruction, ReconstructionMetric, column, divide
 
 
 @final
-class Mse(AdditiveMetric[Reconstruction]):
+class Mse(ReconstructionMetric):
     name = "mse"
     unit = "squared activation per dimension"
     better = "lower"

@@ -18,11 +18,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Reconstruction, divide
+from lexiscope.measure.metric import Reconstruction, ReconstructionMetric, divide
 
 
 @final
-class NormRatio(AdditiveMetric[Reconstruction]):
+class NormRatio(ReconstructionMetric):
     name = "norm_ratio"
     unit = "ratio"
     better = "neither"

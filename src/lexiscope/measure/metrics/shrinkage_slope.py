@@ -19,11 +19,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lexiscope.measure.metric import AdditiveMetric, Reconstruction, divide
+from lexiscope.measure.metric import Reconstruction, ReconstructionMetric, divide
 
 
 @final
-class ShrinkageSlope(AdditiveMetric[Reconstruction]):
+class ShrinkageSlope(ReconstructionMetric):
     name = "shrinkage_slope"
     unit = "slope"
     better = "neither"

@@ -1,0 +1,230 @@
+"""Scorecard: how good an autoencoder is, with what trivial dictionaries score on the same tokens beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError
+
+from lexiscope.core.artifact import Artifact, open_artifact, write_artifact, write_json
+from lexiscope.core.config import Config, describe
+from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.progress import SILENT, Progress
+from lexiscope.harvest.store import ActivationStore
+from lexiscope.lm.model import LanguageModel
+from lexiscope.measure.concepts.report import ConceptReport
+from lexiscope.measure.heldout import text_of
+from lexiscope.measure.passes import HeldoutText, score_concepts, score_predictions, score_reconstructions
+from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Row, Score
+from lexiscope.saes.base import SparseAutoencoder
+from lexiscope.saes.baselines import fit_all
+from lexiscope.text.corpus import Corpus
+
+SAE = "sae"
+"""The column of the autoencoder itself."""
+FILE = "scorecard.json"
+HEADLINES = ("l0", "fvu", "loss_recovered_mean_ablation", "dead_fraction")
+"""The metrics that come first."""
+
+
+class MeasureConfig(Config):
+    """How much to measure on."""
+
+    tokens: int = Field(100_000, ge=1)
+    """Held-out activations from the store; fewer if it has fewer."""
+    loss_tokens: int = Field(20_000, ge=1)
+    """Held-out tokens to splice the reconstructions into."""
+    concept_tokens: int = Field(200_000, ge=1)
+    """Held-out tokens in which concepts are looked for."""
+    sample_tokens: int = Field(16_384, ge=2)
+    """Training activations that the trivial dictionaries are fitted on."""
+    seed: int = 0
+
+
+class Scorecard(Config):
+    """Everything that was measured. ``str`` of it is a table."""
+
+    hook: str
+    model: str
+    architecture: str
+    width: int
+    num_latents: int
+    activations: Amount
+    """Held-out activations, for metrics of reconstruction and firing."""
+    predictions: Amount
+    """Held-out next-token predictions, for metrics of loss."""
+    metrics: dict[str, MetricScores]
+    losses: Losses
+    density: Histogram
+    """Live latents by log10 of the share of tokens they fire on."""
+    concepts: ConceptReport
+    seconds: float
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the dictionaries, the autoencoder first."""
+        return list(next(iter(self.metrics.values())).scores)
+
+    def value(self, metric: str, column: str = SAE) -> float | None:
+        return self.metrics[metric].scores[column].value
+
+    def rows(self) -> Iterator[Row]:
+        """The metrics, headlines first, and concept coverage."""
+        order = [*HEADLINES, *sorted(set(self.metrics) - set(HEADLINES))]
+        for name in order:
+            yield Row(name=name, **dict(self.metrics[name]))
+        shares = {
+            name: Score(value=item.share, low=item.low, high=item.high) for name, item in self.concepts.coverage.items()
+        }
+        unit = f"share of {self.concepts.judged} concepts"
+        yield Row(name="concept_coverage", unit=unit, better="higher", scores=shares)
+
+    def summary(self) -> dict[str, Any]:
+        """The headlines, ready for JSON."""
+        coverage = {name: item.share for name, item in self.concepts.coverage.items()}
+        return {**{name: self.value(name) for name in HEADLINES}, "concept_coverage": coverage}
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        text = io.StringIO()
+        Console(file=text, width=160).print(self.__rich__())
+        return text.getvalue().rstrip()
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        title = (
+            f"{self.architecture} with {self.num_latents:,} latents at {self.hook} of {self.model}: "
+            f"{self.activations.tokens:,} activations, {self.predictions.tokens:,} predictions"
+        )
+        table = Table(title=title, caption="95 % intervals in brackets; ↑ higher is better, ↓ lower is better")
+        table.add_column("metric")
+        for column in self.columns:
+            table.add_column(column, justify="right")
+        table.add_column("unit")
+        for row in self.rows():
+            sign = {"higher": " ↑", "lower": " ↓", "neither": ""}[row.better]
+            cells = [_cell(row.scores.get(column), interval=column == SAE) for column in self.columns]
+            table.add_row(row.name + sign, *cells, row.unit)
+        return table
+
+    def save(
+        self, out: Path | str, *, config: MeasureConfig, made_from: list[Artifact], sources: dict[str, Any]
+    ) -> None:
+        """Write an artifact of kind "scorecard".
+
+        Raises:
+            InputError: ``out`` is taken or can't be written.
+        """
+        settings = config.model_dump(mode="json")
+        with write_artifact(out, "scorecard", config=settings, made_from=made_from, sources=sources) as draft:
+            write_json(draft.path / FILE, self.model_dump(mode="json"))
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Read a saved scorecard.
+
+        Raises:
+            ArtifactError: it is not one, or it is damaged.
+        """
+        file = open_artifact(path, "scorecard").file(FILE)
+        try:
+            return cls.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            raise ArtifactError(f"{file}: {describe(error)}; measure again") from None
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{file} can't be read ({error}); measure again") from None
+
+
+def _cell(score: Score | None, *, interval: bool) -> str:
+    if score is None or score.value is None:
+        return "-"
+    text = _number(score.value)
+    if interval and score.low is not None and score.high is not None:
+        text += f" [{_number(score.low)}, {_number(score.high)}]"
+    return text
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def measure(
+    sae: SparseAutoencoder,
+    model: LanguageModel,
+    store: ActivationStore,
+    *,
+    corpus: Corpus | None = None,
+    config: MeasureConfig | None = None,
+    out: Path | str | None = None,
+    progress: Progress = SILENT,
+) -> Scorecard:
+    """Score an autoencoder, and on the same tokens mean-only, neurons, PCA, a random dictionary and an untrained one.
+
+    Args:
+        store: activations at the autoencoder's hook point; the held-out rows are measured, the others fit baselines.
+        corpus: held-out text for loss and concepts. None: the held-out documents of the corpus the store was made from.
+        out: folder to save the scorecard in.
+
+    Raises:
+        InputError: autoencoder, model and store do not belong together, or nothing is held out.
+        CorpusError: the corpus has no usable document.
+    """
+    config = config or MeasureConfig()
+    started = time.perf_counter()
+    if sae.hook is None:
+        raise InputError("the autoencoder does not say where its activations are from; save it with its hook point")
+    store.check_model(model)
+    if store.width(sae.hook) != sae.width:
+        raise InputError(
+            f"the autoencoder reads {sae.width} dimensions, but {sae.hook} in {store.artifact.path} has "
+            f"{store.width(sae.hook)}; name the store that it was trained on"
+        )
+    context = min(int(store.artifact.config["context"]), model.max_context)
+    text = HeldoutText(model, sae.hook, corpus or text_of(store), context)
+    dictionaries = {SAE: sae, **_baselines(sae, store, config)}
+    seed = config.seed
+    with progress.task("Measuring reconstruction", total=config.tokens, unit="tokens") as task:
+        reconstruction = score_reconstructions(dictionaries, store, sae.hook, config.tokens, seed, task)
+    with progress.task("Measuring loss", total=config.loss_tokens, unit="tokens") as task:
+        mean_D = store.statistics(sae.hook).mean_D
+        prediction = score_predictions(dictionaries, text, mean_D, config.loss_tokens, seed, task)
+    with progress.task("Looking for concepts", total=config.concept_tokens, unit="tokens") as task:
+        concepts = score_concepts(dictionaries, text, config.concept_tokens, seed, task)
+    card = Scorecard(
+        hook=str(sae.hook),
+        model=model.name,
+        architecture=sae.config.architecture,
+        width=sae.width,
+        num_latents=sae.num_latents,
+        activations=reconstruction.amount,
+        predictions=prediction.amount,
+        metrics={**reconstruction.metrics, **prediction.metrics},
+        losses=prediction.losses,
+        density=reconstruction.density,
+        concepts=concepts,
+        seconds=time.perf_counter() - started,
+    )
+    if out is not None:
+        made_from = [artifact for artifact in (sae.artifact, store.artifact) if artifact is not None]
+        sources = {"model": model.describe(), "corpus": text.corpus.describe()}
+        card.save(out, config=config, made_from=made_from, sources=sources)
+    return card
+
+
+def _baselines(sae: SparseAutoencoder, store: ActivationStore, config: MeasureConfig) -> dict[str, SparseAutoencoder]:
+    """Trivial dictionaries as wide as the autoencoder, at its L0 on the sample."""
+    assert sae.hook is not None
+    device = sae.directions_FD.device
+    sample_TD = next(
+        store.batches(sae.hook, batch_tokens=config.sample_tokens, seed=config.seed, split="train", epochs=1)
+    )
+    l0 = len(sae.encode(sample_TD.to(device))) / len(sample_TD)
+    fitted = fit_all(sample_TD, num_latents=sae.num_latents, k=max(1, round(l0)), seed=config.seed)
+    return {name: baseline.to(device) for name, baseline in fitted.items()}
