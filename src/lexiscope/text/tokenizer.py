@@ -113,8 +113,9 @@ class FastTokenizer:
         return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(moved)}
 
     def _encoded(self, text: str, encoding: Any) -> Encoded:
-        starts = [start for start, _ in encoding.offsets]
-        ends = [end for _, end in encoding.offsets]
+        offsets = encoding.offsets  # built anew at every access
+        starts = [start for start, _ in offsets]
+        ends = [end for _, end in offsets]
         if self._normalizes:
             _close_gaps(text, starts, ends)
         return Encoded(encoding.ids, starts, ends)

@@ -129,6 +129,15 @@ def test_parquet_without_the_column(tmp_path):
     assert list(read(path, text_column='od"d')[0].values()) == ["b"]
 
 
+@pytest.mark.parametrize("select", ["SELECT 'a' AS zzzz", "SELECT 'zzzz' AS text"])
+def test_parquet_with_a_name_or_a_text_that_is_not_utf8(tmp_path, select):
+    """For a column's name DuckDB's binding raises a plain RuntimeError."""
+    write_parquet(tmp_path / "plain", select)
+    (tmp_path / "data.parquet").write_bytes((tmp_path / "plain").read_bytes().replace(b"zzzz", b"zz\xff\xfe"))
+    with pytest.raises(CorpusError, match="damaged Parquet file"):
+        read(tmp_path / "data.parquet")
+
+
 def test_unreadable_file(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.txt").write_text("b")

@@ -27,6 +27,12 @@ def test_docstrings_of_compiled_modules(documents):
     assert inspect.getdoc(__import__("math").hypot) in documents["stdlib:docstrings/math"].text
 
 
+def test_modules_with_source_are_not_repeated_by_their_docstrings(documents):
+    compiled = {name.removeprefix("stdlib:docstrings/") for name in documents if "docstrings/" in name}
+    assert {"builtins", "math", "itertools"} <= compiled
+    assert not {name for name in compiled if f"stdlib:{name.replace('.', '/')}.py" in documents}
+
+
 def test_reference_topics(documents):
     from pydoc_data.topics import topics
 

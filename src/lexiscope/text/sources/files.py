@@ -1,7 +1,8 @@
 """Files and folders: plain text, JSON Lines and Parquet.
 
 ``.jsonl`` and ``.ndjson`` hold one JSON object per line, ``.parquet`` one text per row, anything else is UTF-8 text and
-one document per file. A folder is searched below, hidden files left out.
+one document per file. A folder is searched below, hidden files left out. The seed orders files; records stay in the
+order of their file.
 
 What is wrong, and what happens:
     nothing at the path, a Parquet file without the column          CorpusError
@@ -116,7 +117,7 @@ class Files:
                         else:
                             yield f":{number}", text
                         number += 1
-            except (duckdb.Error, UnicodeDecodeError):
+            except (duckdb.Error, RuntimeError):  # RuntimeError: names or texts in it that are not UTF-8
                 report.skip("damaged Parquet file")
 
 

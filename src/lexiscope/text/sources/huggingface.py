@@ -5,14 +5,18 @@ The only home of ``datasets``, which comes with the extra ``hf``. Needs the netw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from lexiscope.core.errors import CorpusError, InputError
+from lexiscope.core.seeds import derive_seed
 from lexiscope.text.document import Document
 from lexiscope.text.report import ReadReport
 
+Item = TypeVar("Item")
 _SHUFFLE_BUFFER_RECORDS = 1000
+"""Records held to be given in seeded order; further apart than that they stay in the dataset's order."""
 
 
 class HuggingFace:
@@ -48,12 +52,11 @@ class HuggingFace:
 
     def documents(self, seed: int, report: ReadReport) -> Iterator[Document]:
         licence = self._stream.info.license or "unknown"
-        numbered = self._stream.map(lambda record, number: {**record, "lexiscope_row": number}, with_indices=True)
         try:
-            for record in numbered.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER_RECORDS):
+            for number, record in _shuffled_within_buffer(enumerate(self._stream), seed):
                 text = record.get(self._text_column)
                 if isinstance(text, str):
-                    yield Document(f"hf:{self._name}/{record['lexiscope_row']}", text, "prose", licence)
+                    yield Document(f"hf:{self._name}/{number}", text, "prose", licence)
                 else:
                     report.skip(f"{self._text_column!r} that is not a string")
         except Exception as error:  # noqa: BLE001 - see above
@@ -67,6 +70,21 @@ class HuggingFace:
             return f"hub {huggingface_hub.HfApi().dataset_info(self._name, timeout=10).sha}"
         except Exception:  # noqa: BLE001 - see above
             return "unknown"
+
+
+def _shuffled_within_buffer(records: Iterable[Item], seed: int) -> Iterator[Item]:
+    """Our own: the library's also shuffles shards, and then the number of a record changes with the seed."""
+    rng = random.Random(derive_seed(seed, "hf"))
+    buffer: list[Item] = []
+    for record in records:
+        if len(buffer) < _SHUFFLE_BUFFER_RECORDS:
+            buffer.append(record)
+        else:
+            place = rng.randrange(_SHUFFLE_BUFFER_RECORDS)
+            yield buffer[place]
+            buffer[place] = record
+    rng.shuffle(buffer)
+    yield from buffer
 
 
 def _first_line(error: Exception) -> str:

@@ -85,9 +85,7 @@ def _compiled_modules() -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             spec = importlib.util.find_spec(name) if name != "__main__" else None
-        if spec and (
-            spec.origin in ("built-in", "frozen") or isinstance(spec.loader, importlib.machinery.ExtensionFileLoader)
-        ):
+        if spec and (spec.origin == "built-in" or isinstance(spec.loader, importlib.machinery.ExtensionFileLoader)):
             names.append(name)
     return names
 
