@@ -25,6 +25,8 @@ from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.saes.baselines import fit_all
 from lexiscope.text.corpus import Corpus
 
+__all__ = ["SAE", "MeasureConfig", "Score", "Scorecard", "measure"]
+
 SAE = "sae"
 """The column of the autoencoder itself."""
 FILE = "scorecard.json"
