@@ -144,3 +144,13 @@ def test_every_generator_can_be_read_alone():
         first = next(Corpus(f"generated:{name}").documents())
         assert first.id == f"generated:{name}/0/0"
         assert first.kind == "generated"
+
+
+def test_a_name_comes_before_a_folder_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "stdlib").mkdir()
+    (tmp_path / "stdlib" / "a.txt").write_text("text")
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("stdlib", "demo"):
+        assert next(Corpus(name).documents()).id.startswith("stdlib:")
+    assert next(Corpus("./stdlib").documents()).id == "files:a.txt"

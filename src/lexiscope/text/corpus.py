@@ -97,7 +97,7 @@ class Corpus:
 
 
 def _open(source: str | Path, text_column: str) -> list[Source]:
-    if isinstance(source, Path) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises on odd strings
+    if isinstance(source, Path) or ("+" in source and os.path.exists(source)):  # noqa: PTH110 - see open_source
         return [Files(Path(source), text_column)]
     names = [name for part in source.split("+") for name in (DEMO if part == "demo" else [part])]
     return [open_source(name, text_column=text_column) for name in names]

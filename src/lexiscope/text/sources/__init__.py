@@ -7,6 +7,11 @@ from pathlib import Path
 
 from lexiscope.core.errors import CorpusError
 from lexiscope.text.sources.base import Source
+from lexiscope.text.sources.files import Files
+from lexiscope.text.sources.generated import Generated
+from lexiscope.text.sources.huggingface import HuggingFace
+from lexiscope.text.sources.installed import Installed
+from lexiscope.text.sources.stdlib import Stdlib
 
 __all__ = ["Source", "open_source"]
 
@@ -20,27 +25,17 @@ def open_source(text: str, *, text_column: str) -> Source:
         InputError: no such name, generator, dataset, file or folder.
     """
     name, _, argument = text.partition(":")
-    if name == "stdlib" and not argument:
-        from lexiscope.text.sources.stdlib import Stdlib
-
+    if text == "stdlib":
         return Stdlib()
-    if name == "installed" and not argument:
-        from lexiscope.text.sources.installed import Installed
-
+    if text == "installed":
         return Installed()
     if name == "generated":
-        from lexiscope.text.sources.generated import Generated
-
         return Generated(argument)
     if name == "hf" and argument:
-        from lexiscope.text.sources.huggingface import HuggingFace
-
         return HuggingFace(argument, text_column)
-    if not os.path.exists(text):  # noqa: PTH110 - Path.exists raises on odd strings
-        raise CorpusError(
-            f"no text source {text!r}: it is no file or folder, and the names are demo, stdlib, installed, generated, "
-            "generated:<name> and hf:<dataset>"
-        )
-    from lexiscope.text.sources.files import Files
-
-    return Files(Path(text), text_column)
+    if os.path.exists(text):  # noqa: PTH110 - Path.exists raises on odd strings
+        return Files(Path(text), text_column)
+    raise CorpusError(
+        f"no text source {text!r}: it is no file or folder, and the names are demo, stdlib, installed, generated, "
+        "generated:<name> and hf:<dataset>"
+    )

@@ -8,8 +8,8 @@ What is wrong, and what happens:
     nothing at the path, a Parquet file without the column          CorpusError
     an unreadable file, invalid UTF-8, a damaged Parquet file       the rest of the file is skipped and counted
     a broken JSON line, one above 8 MiB, no text in it              the record is skipped and counted
-    a text file above a million characters, whatever its lines      given in pieces, counted as split
-Empty texts and NUL characters are the `Corpus`'s to skip.
+    a long text, whatever the length of its lines                   given in pieces, counted as split
+What makes any text unusable, such as NUL characters, or long, see `Corpus`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Files:
 
     def __init__(self, path: Path, text_column: str) -> None:
         if not path.exists():
-            raise CorpusError(f"no file or folder at {path}")
+            raise CorpusError(f"no file or folder at {path}; give a path that exists")
         self._path = path
         self._root = path if path.is_dir() else path.parent
         self._text_column = text_column
@@ -126,7 +126,7 @@ class _NotText(Exception):  # noqa: N818 - a signal between two functions, not a
 
 
 def _plain(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
-    """A text file; in pieces when it is long. What comes before the first bad byte of a long file is kept."""
+    """A text file; in pieces when it is long. Pieces given before the first bad byte stay given."""
     with path.open("rb") as file:
         texts = pieces(_decoded(file))
         try:
