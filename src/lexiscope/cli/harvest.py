@@ -65,6 +65,5 @@ def run(
     if json:
         show_json(summary)
     else:
-        say(
-            f"{store.num_tokens:,} tokens at {', '.join(hooks)} in {out}\nnext: lexiscope train --store {out} --out FOLDER"
-        )
+        say(f"{store.num_tokens:,} tokens at {', '.join(hooks)} in {out}")
+        say(f"next: lexiscope train --store {out} --out FOLDER")

@@ -17,7 +17,8 @@ class HarvestRecipe(Config):
     """``demo``, a Hugging Face name, or a local folder."""
     corpus: str = "demo"
     """What `lexiscope.text.corpus.Corpus` reads."""
-    split: Literal["all", "train", "heldout"] = "train"
+    split: Literal["all", "train", "heldout"] = "all"
+    """Which documents to read. A store holds some of them out by itself: leave this at ``all`` to train on it."""
     text_column: str = "text"
     hooks: list[str] = Field(default_factory=list)
     """Hook points; none means the residual stream after the middle block."""

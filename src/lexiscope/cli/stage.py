@@ -1,4 +1,4 @@
-"""What every verb that makes an artifact does the same way: settings from a recipe, flags and ``--set``; work done once."""
+"""What every verb that makes an artifact does the same way: gather its settings, and do work only once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ def settings(table: str, recipe: Path | None, flags: Mapping[str, Any], assignme
     """
     values: dict[str, Any] = {}
     if recipe is not None:
-        tables = read_recipe(recipe)
-        if not isinstance(tables.get(table), dict):
+        values = read_recipe(recipe).get(table)  # type: ignore[assignment]
+        if not isinstance(values, dict):
             raise InputError(f"recipe {recipe} has no table [{table}]; add one or give flags instead")
-        values = tables[table]
     values |= {key: value for key, value in flags.items() if value is not None}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -56,26 +55,20 @@ def finished(out: Path, kind: str, asked: Mapping[str, Any], made_from: Sequence
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     artifact = open_artifact(out, kind)
-    for key, value in asked.items():
-        if (difference := _difference(key, value, artifact.config.get(key))) is not None:
-            raise InputError(
-                f"{out} holds a {kind} with other settings ({difference}); choose another --out or remove it"
-            )
     for source in made_from:
         entry = artifact.source(source.kind)
         if entry is None or entry["fingerprint"] != source.fingerprint:
-            raise InputError(
-                f"{out} holds a {kind} made from another {source.kind} than {source.path}; choose another --out or remove it"
-            )
+            raise InputError(f"{out} was made from another {source.kind} than {source.path}; choose another --out")
+    for key, value in asked.items():
+        if difference := _difference(key, value, artifact.config.get(key)):
+            raise InputError(f"{out} was made with other settings ({difference}); choose another --out or remove it")
     return True
 
 
 def _difference(key: str, asked: Any, found: Any) -> str | None:
-    if asked is None:
+    if asked is None or asked == found:
         return None
     if isinstance(asked, Mapping) and isinstance(found, Mapping):
         inner = (_difference(f"{key}.{name}", value, found.get(name)) for name, value in asked.items())
         return next((difference for difference in inner if difference), None)
-    if isinstance(asked, tuple):
-        asked = list(asked)
-    return None if asked == found else f"{key} is {found!r} there, {asked!r} was asked for"
+    return f"{key} is {found!r} there, {asked!r} was asked for"

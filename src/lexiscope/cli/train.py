@@ -32,7 +32,11 @@ def run(
     sae_config = read_config(asked.sae, f"{where}, sae")
     train_config = TrainConfig.read(asked.optimise, f"{where}, optimise")
     opened = ActivationStore.open(store)
-    wanted = {"sae": sae_config, "train": train_config, "hook": asked.hook}
+    wanted = {
+        "sae": sae_config.model_dump(mode="json"),
+        "train": train_config.model_dump(mode="json"),
+        "hook": asked.hook,
+    }
     if finished(out, "sae", wanted, [opened.artifact]):
         say(f"{out} is done already")
         sae = SparseAutoencoder.load(out)
