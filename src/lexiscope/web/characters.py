@@ -1,0 +1,43 @@
+"""Characters: how the text of a token is shown, so that nothing in it hides or takes over the line it is in."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_GLYPHS = {"\n": "↵", "\r": "␍", "\t": "→", " ": "·"}
+_LONGEST_RUN = 6
+_LONGEST = 48
+
+
+def visible(piece: str) -> str:
+    """A token inside running text: one space in front of a word stays a space, everything else that is blank is drawn.
+
+    Control characters, bidirectional and zero-width marks and odd spaces appear by name, such as ⟨U+202E⟩. HTML is not
+    escaped here: the template does that.
+    """
+    if piece.startswith(" ") and piece.strip():
+        return " " + _drawn(piece[1:])
+    return _drawn(piece)
+
+
+def labelled(piece: str) -> str:
+    """A token on its own, as in a list: the space in front is drawn, too."""
+    return _drawn(piece)
+
+
+def _drawn(piece: str) -> str:
+    shown = "".join(map(_glyph, piece))
+    shown = re.sub(rf"·{{{_LONGEST_RUN + 1},}}", lambda run: f"·×{len(run.group())}", shown)
+    if unicodedata.category(piece[:1] or " ") in {"Mn", "Me"}:
+        shown = "◌" + shown
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+
+
+def _glyph(character: str) -> str:
+    if character in _GLYPHS:
+        return _GLYPHS[character]
+    category = unicodedata.category(character)
+    if category[0] == "C" or category in {"Zl", "Zp", "Zs"}:
+        return f"⟨U+{ord(character):04X}⟩"
+    return character

@@ -1,0 +1,36 @@
+"""A feature: everything the index knows about it, in one panel."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+from lexiscope.index.feature import Feature
+from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
+from lexiscope.web.scores import MatchedConcept
+from lexiscope.web.view import View
+
+PATH = "/d/{name}/features/{feature:int}"
+TEMPLATE = "feature.html"
+
+
+class FeatureView(View):
+    dictionary: DictionaryFacts
+    feature: Feature
+    concepts: list[MatchedConcept]
+    """Concepts of the bank that this feature tells best."""
+    previous: int | None
+    """The nearest feature with a lower number that fires."""
+    next: int | None
+
+
+def read(library: AnyLibrary, name: str, feature: int) -> FeatureView:
+    found = library.dictionary(name)
+    live = found.index.live()
+    before, after = bisect_left(live, feature), bisect_right(live, feature)
+    return FeatureView(
+        dictionary=facts(found, library),
+        feature=found.index.feature(feature),
+        concepts=found.concepts.get(feature, []),
+        previous=live[before - 1] if before else None,
+        next=live[after] if after < len(live) else None,
+    )

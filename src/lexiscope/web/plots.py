@@ -1,0 +1,132 @@
+"""Plots: where the bars and the ticks of a chart go. Templates draw them as inline SVG.
+
+All lengths are units of the SVG's view box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 440, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 10, 40
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar from the x axis upwards, and what is said when the pointer is over it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A place on an axis, and the label there."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A histogram, ready to draw."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    bars: list[Bar]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    x_label: str
+    y_label: str
+    summary: str
+    """The chart in a sentence, for those who can't see it."""
+
+
+def histogram(
+    counts: Sequence[int],
+    low: float,
+    high: float,
+    *,
+    x_label: str,
+    y_label: str,
+    unit: str,
+    x_ticks: Sequence[tuple[float, str]],
+    value: Callable[[float], str],
+    logarithmic: bool,
+) -> Plot:
+    """Bars of equal width from ``low`` to ``high``.
+
+    Args:
+        unit: what is counted, in the plural.
+        x_ticks: places on the x axis and their labels.
+        value: the text of a place on the x axis.
+        logarithmic: y grows with log10(count), starting a little below 1, so that single firings are seen.
+    """
+    left, right, top, bottom = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
+    most = max([*counts, 1])
+    floor = math.log10(0.6)
+
+    def y(count: float) -> float:
+        share = (math.log10(count) - floor) / (math.log10(most) - floor + 0.05) if logarithmic else count / most
+        return round(bottom - share * (bottom - top), 2)
+
+    step = (right - left) / len(counts)
+    width = (high - low) / len(counts)
+    bars = [
+        Bar(
+            round(left + place * step + 0.5, 2),
+            y(count),
+            round(step - 1, 2),
+            round(bottom - y(count), 2),
+            f"{value(low + place * width)} to {value(low + (place + 1) * width)}: {count:,} {unit}",
+        )
+        for place, count in enumerate(counts)
+        if count
+    ]
+    span = (high - low) or 1
+    return Plot(
+        WIDTH,
+        HEIGHT,
+        left,
+        right,
+        top,
+        bottom,
+        bars,
+        [Tick(round(left + (place - low) / span * (right - left), 2), label) for place, label in x_ticks],
+        [Tick(y(count), compact(count)) for count in (_decades(most) if logarithmic else linear_ticks(most)) if count],
+        x_label,
+        y_label,
+        f"Histogram of {sum(counts):,} {unit} over {x_label}, from {value(low)} to {value(high)}.",
+    )
+
+
+def linear_ticks(most: float, wanted: int = 4) -> list[float]:
+    """Round numbers from 0 up to ``most``."""
+    if most <= 0:
+        return [0.0]
+    rough = most / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+    return [round(step * place, 10) for place in range(int(most / step + 1e-9) + 1)]
+
+
+def _decades(most: int) -> list[float]:
+    powers = range(int(math.log10(most)) + 1)
+    return [10.0**power for power in powers if len(powers) < 5 or power % 2 == 0]
+
+
+def compact(number: float) -> str:
+    """A count in at most four characters or so: 950, 1k, 20k, 1.5M."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:g}"

@@ -1,0 +1,82 @@
+"""TextReader: which features fire on a text that somebody types. T tokens, F latents."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from lexiscope.core.artifact import Artifact
+from lexiscope.core.errors import InputError, LexiscopeError
+from lexiscope.core.hookpoint import HookPoint
+
+if TYPE_CHECKING:
+    from lexiscope.lm.model import LanguageModel
+    from lexiscope.saes.base import SparseAutoencoder
+
+MAX_CHARACTERS = 4000
+MAX_TOKENS = 256
+
+
+class ReadToken(NamedTuple):
+    """A token and what fires on it: (feature, activation), strongest first."""
+
+    piece: str
+    firings: list[tuple[int, float]]
+
+
+class ReadText(NamedTuple):
+    tokens: list[ReadToken]
+    left_out: int
+    """Tokens at the end that were too many."""
+
+
+class TextReader:
+    """Loads the language model and the SAE of an index when the first text comes, and reads one text at a time."""
+
+    def __init__(self, index: Artifact, sae: Artifact | None) -> None:
+        self._index = index
+        self._sae = sae
+        self._turn = threading.Lock()
+
+    def read(self, text: str) -> ReadText:
+        """Encode a text. Requests at the same time wait for each other.
+
+        Raises:
+            InputError: there is nothing to read, or the model or the SAE is no longer what the index was made from.
+        """
+        import torch
+
+        with self._turn, torch.inference_mode():
+            model, sae = self._parts
+            ids = model.tokenizer.encode(text).ids
+            if not ids:
+                raise InputError("there is nothing to read in this text; type a word or two")
+            start = [model.tokenizer.bos_id] if model.bos == "context" else []
+            kept = ids[: min(MAX_TOKENS, model.max_context - len(start))]
+            hook = HookPoint.parse(self._index.config["hook"])
+            x_TD = model.read(torch.tensor([[*start, *kept]]), [hook])[hook][0, len(start) :].float()
+            codes = sae.encode(x_TD.to(sae.directions_FD.device))
+            tokens = []
+            for place, token in enumerate(kept):
+                latents, values = codes.row(place)
+                order = values.argsort(descending=True)
+                firings = zip(latents[order].tolist(), values[order].tolist(), strict=True)
+                tokens.append(ReadToken(model.tokenizer.piece(token), list(firings)))
+            return ReadText(tokens, len(ids) - len(kept))
+
+    @cached_property
+    def _parts(self) -> tuple[LanguageModel, SparseAutoencoder]:
+        if self._sae is None:
+            raise InputError("the SAE of this index is not in the folder that is shown; put it there to read texts")
+        from lexiscope.lm.model import LanguageModel
+        from lexiscope.saes.base import SparseAutoencoder
+
+        wanted = self._index.manifest["sources"]["model"]
+        try:
+            model = LanguageModel(wanted["name"], revision=wanted.get("revision"))
+        except LexiscopeError as error:
+            raise InputError(f"the model of this dictionary can't be loaded: {error}") from None
+        if model.fingerprint != wanted["fingerprint"]:
+            raise InputError(f"{wanted['name']} has changed since this dictionary was indexed; index again")
+        return model, SparseAutoencoder.load(self._sae.path)

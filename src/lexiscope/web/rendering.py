@@ -1,0 +1,137 @@
+"""Rendering: pydantic views to HTML. Jinja escapes everything; filters give plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+
+from lexiscope.index.feature import ActivationHistogram, DensityHistogram
+from lexiscope.web.characters import labelled, visible
+from lexiscope.web.plots import Plot, histogram, linear_ticks
+
+STATIC = Path(__file__).parent / "static"
+LEVELS = 20
+"""Steps of the highlight; style.css has a class for each."""
+
+
+@cache
+def environment() -> jinja2.Environment:
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "visible": visible,
+        "labelled": labelled,
+        "level": level,
+        "percent": percent,
+        "short": short,
+        "title_of": title_of,
+        "query": query,
+    }
+    templates.globals |= {"activation_plot": activation_plot, "density_plot": density_plot, "metric": metric_number}
+    return templates
+
+
+def render(template: str, **values: Any) -> str:
+    return environment().get_template(template).render(values)
+
+
+def level(activation: float, most: float) -> int:
+    """Step of the highlight, 0 for silence, 1..LEVELS for the rest; the square root keeps weak firings visible."""
+    share = max(0.0, activation / most) if most > 0 else 0.0
+    return min(LEVELS, math.ceil(math.sqrt(share) * LEVELS))
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with two significant digits: 3.4 %, 0.012 %, 100 %."""
+    number = share * 100
+    if number == 0 or number >= 99.95:
+        return f"{number:.0f} %"
+    digits = max(0, 1 - math.floor(math.log10(number)))
+    return f"{number:.{digits}f} %"
+
+
+def short(number: float) -> str:
+    """Three significant digits, without an exponent where that stays short."""
+    if number == 0:
+        return "0"
+    if 1e-4 <= abs(number) < 1e5:
+        return f"{number:,.{max(0, 2 - math.floor(math.log10(abs(number))))}f}"
+    return f"{number:.2g}"
+
+
+def metric_number(value: float | None) -> str:
+    """A cell of the scorecard."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def title_of(name: str) -> str:
+    """A name from code in words: ``loss_recovered_mean_ablation`` → Loss recovered (mean ablation)."""
+    if name in _TITLES:
+        return _TITLES[name]
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+_TITLES = {
+    "sae": "This SAE",
+    "pca": "PCA",
+    "untrained": "Untrained SAE",
+    "l0": "L0",
+    "fvu": "FVU",
+    "mse": "MSE",
+    "kl_divergence": "KL divergence",
+    "loss_recovered_mean_ablation": "Loss recovered, mean ablation",
+    "loss_recovered_zero_ablation": "Loss recovered, zero ablation",
+    "topk": "TopK",
+    "relu_l1": "ReLU + L1",
+}
+
+
+def query(values: Mapping[str, Any], **changes: Any) -> str:
+    """The query of an address, some values changed; those that are empty are left out."""
+    merged = {**values, **changes}
+    kept = {key: value for key, value in merged.items() if value not in {"", None, 0} or key == "descending"}
+    return urlencode({key: str(value).lower() if isinstance(value, bool) else value for key, value in kept.items()})
+
+
+def activation_plot(found: ActivationHistogram) -> Plot:
+    ticks = [tick for tick in linear_ticks(found.high) if tick >= found.low]
+    return histogram(
+        found.counts,
+        found.low,
+        found.high,
+        x_label="activation",
+        unit="firings",
+        y_label="firings",
+        x_ticks=[(tick, f"{tick:g}") for tick in ticks],
+        value=short,
+        logarithmic=True,
+    )
+
+
+def density_plot(found: DensityHistogram) -> Plot:
+    decades = range(round(found.low), round(found.high) + 1)
+    return histogram(
+        found.counts,
+        found.low,
+        found.high,
+        x_label="share of tokens on which a feature fires",
+        unit="features",
+        y_label="features",
+        x_ticks=[(power, percent(10.0**power)) for power in decades],
+        value=lambda power: percent(10.0**power),
+        logarithmic=False,
+    )

@@ -1,0 +1,85 @@
+"""Scores: a scorecard as the dictionary page shows it, and what it says about single features."""
+
+from __future__ import annotations
+
+from lexiscope.measure.metric import Better
+from lexiscope.measure.scorecard import SAE, Score, Scorecard
+from lexiscope.web.view import View
+
+
+class ScoreRow(View):
+    """One metric, for every dictionary in the order of the table's columns."""
+
+    name: str
+    unit: str
+    better: Better
+    headline: bool
+    scores: list[Score | None]
+
+
+class ScoreTable(View):
+    """A scorecard: the SAE in the first column, trivial dictionaries on the same data in the others."""
+
+    columns: list[str]
+    rows: list[ScoreRow]
+    tokens: int
+    """Held-out activations that were measured."""
+    variance_unexplained: float | None
+    """Share of the variance of the activations that is not in the reconstruction: FVU."""
+    loss_unexplained: float | None
+    """Share of the loss that mean-ablation costs and the reconstruction does not win back."""
+    f1_bar: float
+    """F1 from which a concept counts as covered."""
+
+
+class MatchedConcept(View):
+    """A concept of the bank whose best latent is this feature."""
+
+    name: str
+    definition: str
+    f1: float
+    average_precision: float
+    chance_f1: float
+    """The same for the concept's labels moved to other tokens."""
+
+
+_HEADLINES = 4
+
+
+def score_table(scorecard: Scorecard) -> ScoreTable:
+    rows = list(scorecard.rows())
+    recovered = scorecard.value("loss_recovered_mean_ablation")
+    return ScoreTable(
+        columns=scorecard.columns,
+        rows=[
+            ScoreRow(
+                name=row.name,
+                unit=row.unit,
+                better=row.better,
+                headline=place < _HEADLINES or row is rows[-1],
+                scores=[row.scores.get(column) for column in scorecard.columns],
+            )
+            for place, row in enumerate(rows)
+        ],
+        tokens=scorecard.activations.tokens,
+        variance_unexplained=scorecard.value("fvu"),
+        loss_unexplained=None if recovered is None else 1 - recovered,
+        f1_bar=scorecard.concepts.f1_bar,
+    )
+
+
+def matched_concepts(scorecard: Scorecard) -> dict[int, list[MatchedConcept]]:
+    """Feature → the concepts it tells best, clearest first. Those told no better than by chance are left out."""
+    definitions = {concept.name: concept.definition for concept in scorecard.concepts.concepts}
+    found: dict[int, list[MatchedConcept]] = {}
+    for best in scorecard.concepts.coverage[SAE].latents:
+        if best.latent is not None and best.f1 > 2 * best.chance_f1:
+            concept = MatchedConcept(
+                name=best.concept,
+                definition=definitions[best.concept],
+                f1=best.f1,
+                average_precision=best.average_precision,
+                chance_f1=best.chance_f1,
+            )
+            found.setdefault(best.latent, []).append(concept)
+    return {latent: sorted(concepts, key=lambda concept: -concept.f1) for latent, concepts in found.items()}
