@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels import select
+from lexiscope.saes.kernels import gather, select
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_relu, encode_topk
 from lexiscope.saes.kernels.gather import row_dots, transpose, weighted_rows
@@ -109,7 +109,10 @@ def test_block_size_moves_nothing(monkeypatch, rng):
     torch.testing.assert_close(blocks.dense(), whole.dense())
 
 
-def test_gather_products_and_transpose_against_dense_matrices(rng):
+@pytest.mark.parametrize("full_share", [0.0, 2.0], ids=["dense blocks", "sparse"])
+def test_gather_products_and_transpose_against_dense_matrices(rng, monkeypatch, full_share):
+    monkeypatch.setattr(gather, "FULL_SHARE", full_share)
+    monkeypatch.setattr(gather, "BLOCK_CELLS", 14)
     dense_TF = torch.randn(9, 7, generator=rng, dtype=torch.float64) * (torch.rand(9, 7, generator=rng) < 0.3)
     codes = SparseCodes.from_dense(dense_TF)
     table_FD, left_TD = (torch.randn(rows, D, generator=rng, dtype=torch.float64) for rows in (7, 9))

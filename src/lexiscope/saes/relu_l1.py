@@ -2,10 +2,10 @@
 
     f = ReLU(W_enc (x - b_dec) + b_enc),   x̂ = W_decᵀ f + b_dec,   L = (‖x - x̂‖² + λ P(f)) / D
 
-Two penalties P. "l1" is Σ f with decoder rows held at unit length, so that codes can't shrink into long rows (Bricken et
-al. 2023, "Towards Monosemanticity"). "decoder_norm" is Σ f ‖W_dec‖ with free rows, the same cost without the constraint
-(Conerly et al. 2024, "Update on how we train SAEs"). Dividing all of it by D moves no minimum; it lets one ``grad_clip``
-serve every width. T tokens, D model width, F latents.
+Two penalties P. "l1" is Σ f with decoder rows held at unit length, so that codes can't shrink into long rows (Bricken
+et al. 2023, "Towards Monosemanticity"). "decoder_norm" is Σ f ‖W_dec‖ with free rows, the same cost without the
+constraint (Conerly et al. 2024, "Update on how we train SAEs"). Dividing all of it by D moves no minimum; it lets one
+``grad_clip`` serve every width. T tokens, D model width, F latents.
 """
 
 from __future__ import annotations

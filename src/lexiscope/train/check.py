@@ -17,7 +17,7 @@ class Fidelity(NamedTuple):
     l0: float
     """Latents that fire per token, mean. 0 to F."""
     fvu: float
-    """Σ ‖x − x̂‖² / Σ ‖x − x̄‖², x̄ the mean of all tokens given. 0 is perfect; predicting the mean gives 1."""
+    """Σ ‖x - x̂‖² / Σ ‖x - x̄‖², x̄ the mean of all tokens given. 0 is perfect; predicting the mean gives 1."""
 
 
 @torch.no_grad()

@@ -22,5 +22,5 @@ class DeadLatents:
 
     @property
     def mask_F(self) -> Tensor:
-        """bool [F]."""
+        """Which are dead, bool [F]."""
         return self.silent_tokens_F >= self.dead_after_tokens

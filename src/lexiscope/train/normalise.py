@@ -13,7 +13,7 @@ from lexiscope.core.errors import InputError
 
 @dataclass(frozen=True)
 class Normaliser:
-    """z = (x − centre) · scale, with the mean of ‖z‖² equal to D on the sample it was fitted to.
+    """z = (x - centre) · scale, with the mean of ‖z‖² equal to D on the sample it was fitted to.
 
     One learning rate and one sparsity coefficient then mean the same at every layer of every model. Centring takes away
     the offset that activations share, which otherwise leaves most latents dead.

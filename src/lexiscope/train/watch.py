@@ -19,7 +19,7 @@ from lexiscope.train.sinks import Sink
 class Step(NamedTuple):
     """What happened in one optimizer step. Scalars stay tensors until somebody reads them."""
 
-    index: int
+    number: int
     codes: SparseCodes
     terms: dict[str, Tensor]
     grad_norm: Tensor
@@ -37,22 +37,22 @@ class Watch:
         self._note = ""
 
     def see(self, step: Step) -> None:
-        last = step.index == self._config.steps - 1
+        last = step.number == self._config.steps - 1
         values: dict[str, float] = {}
-        if step.index % self._config.log_every_steps == 0 or last:
+        if step.number % self._config.log_every_steps == 0 or last:
             values |= {
-                "tokens": (step.index + 1) * self._config.batch_tokens,
+                "tokens": (step.number + 1) * self._config.batch_tokens,
                 **{f"loss/{name}": term.item() for name, term in step.terms.items()},
                 "l0": len(step.codes) / step.codes.num_tokens,
                 "dead_fraction": step.dead.mask_F.float().mean().item(),
                 "grad_norm": step.grad_norm.item(),
                 "lr": step.lr,
             }
-        if (step.index + 1) % self._config.evaluate_every_steps == 0 or last:
+        if (step.number + 1) % self._config.evaluate_every_steps == 0 or last:
             l0, fvu = fidelity(self._sae, self._heldout)
             values |= {"heldout/l0": l0, "heldout/fvu": fvu}
         if values:
             self._note = f"loss {values['loss/reconstruction']:.3f}" if "loss/reconstruction" in values else self._note
             for sink in self._sinks:
-                sink.write(step.index + 1, values)
+                sink.write(step.number + 1, values)
         self._task.advance(step.codes.num_tokens, self._note)
