@@ -155,6 +155,13 @@ def test_similar_lengths_share_a_batch():
     assert report.padding_tokens == 0
 
 
+def test_reading_order_is_kept_within_a_batch():
+    """Lengths alternate, so that sorting by length alone would move contexts about."""
+    texts = ["a" * length for length in [9, 5, 8, 6, 7, 9, 5, 8]]
+    (batch,) = pack(documents(*texts), Characters(), context=16, batch=8)
+    assert batch.documents_BC[:, 1].tolist() == list(range(8))
+
+
 def test_reads_ahead_no_further_than_it_must():
     """An endless stream of documents gives batches."""
     endless = (document for number in itertools.count() for document in documents("abcdefgh" * 500))
