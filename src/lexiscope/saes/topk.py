@@ -7,7 +7,7 @@ AuxK brings dead latents back: among them the k_aux largest reconstruct the erro
 dead latents learn from it. Rows of W_dec have unit length.
 
 Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", appendix A (alpha = 1/32, k_aux ≈ D / 2).
-T tokens, D model width, F latents.
+T tokens, D model width, F latents, G of them dead.
 """
 
 from __future__ import annotations
@@ -72,8 +72,11 @@ class TopK(SparseAutoencoder):
     def _auxk(self, x_TD: Tensor, error_TD: Tensor, dead_F: Tensor) -> Tensor:
         dead = dead_F.nonzero().flatten()
         k_aux = self.config.k_aux or max(1, self.width // 2)
-        codes = encode_topk(x_TD, self.b_dec_D, self.W_enc_FD[dead], self.b_enc_F[dead], k_aux)
-        return normalised_error(decode_rows(codes, along_sphere(self.W_dec_FD)[dead]), error_TD)
+        W_enc_GD, b_enc_G, W_dec_GD = (
+            weights.index_select(0, dead) for weights in (self.W_enc_FD, self.b_enc_F, self.W_dec_FD)
+        )
+        codes = encode_topk(x_TD, self.b_dec_D, W_enc_GD, b_enc_G, k_aux)
+        return normalised_error(decode_rows(codes, along_sphere(W_dec_GD)), error_TD)
 
     def after_step(self) -> None:
         make_unit_rows(self.W_dec_FD)

@@ -1,1 +1,8 @@
-"""Training: one loop, its schedules, its watch, and the check before anything is saved."""
+"""Training: one loop, its schedules, what watches it, and the check before anything is saved."""
+
+from __future__ import annotations
+
+from lexiscope.train.config import TrainConfig
+from lexiscope.train.trainer import train
+
+__all__ = ["TrainConfig", "train"]

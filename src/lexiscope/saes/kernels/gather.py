@@ -1,7 +1,7 @@
 """Two ways to meet rows of a table through compressed sparse rows. All sparse products are made of these.
 
 X rows of a table, R output rows, D columns, N entries. Row r owns the entries ``offsets_R1[r]:offsets_R1[r + 1]``, no
-index twice. Where more than one entry in sixteen is there (ReLU at its start), blocks of rows are made dense for a
+index twice. Where more than one entry in eight is there (ReLU at its start), blocks of rows are made dense for a
 matrix product, which is then faster.
 """
 
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FULL_SHARE = 1 / 16
-"""Share of entries from which dense blocks win: one entry costs about as much as 16 cells of a GEMM (measured)."""
+FULL_SHARE = 1 / 8
+"""Share of entries from which dense blocks win: one entry costs about as much as 8 cells of a GEMM (at D = 256)."""
 BLOCK_CELLS = 2**22
 """16 MB of fp32 for one dense block."""
 
