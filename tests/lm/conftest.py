@@ -124,7 +124,7 @@ def tiny(tiny_folder: Callable[[str], Path]) -> Callable[[str], LanguageModel]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``every_model``: each tiny model; ``known_model``: those whose family has a row; ``strange_model``: the others."""
+    """``every_model``: each tiny model; ``known_model``: those with a row; ``strange_model``: the others."""
     kinds = {
         "every_model": list(SETTINGS),
         "known_model": [kind for kind in SETTINGS if kind not in STRANGERS],

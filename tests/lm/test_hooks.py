@@ -152,6 +152,16 @@ def test_what_is_read_is_a_copy() -> None:
     assert found[end].eq(1).all()
 
 
+def test_a_module_that_runs_twice_is_read_the_first_time() -> None:
+    twice = nn.Linear(3, 3)
+    (here, end) = hooks_of("module:0", "module:end")
+    root, x_BCD = nn.Sequential(twice, twice), torch.ones(1, 2, 3)
+    sites = {here: Site("0", twice, "output"), end: Site("end", root, "output")}
+    found = capture(root, sites, lambda: root(x_BCD))
+    assert torch.equal(found[here], twice(x_BCD))
+    assert torch.equal(found[end], twice(twice(x_BCD)))
+
+
 def test_impossible_places_say_why(tiny: Tiny, tokens_BC: Tensor) -> None:
     model = tiny("llama")
     for name, message in {

@@ -101,7 +101,7 @@ def test_known_type_that_brings_code_loads_without_it(folder: Path) -> None:
 def test_weights_that_are_not_safetensors(folder: Path) -> None:
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    refused(folder, r"holds no model\.safetensors; other formats")
+    refused(folder, r"holds no model\.safetensors, and no other format")
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 4, 200, -1])

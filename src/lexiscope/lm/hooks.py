@@ -5,6 +5,7 @@ Shapes: B contexts, C tokens per context, D width of the place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,13 +36,16 @@ class _Enough(Exception):  # noqa: N818 (no error: it ends a forward pass whose 
 @contextmanager
 def visiting(root: nn.Module, visits: Sequence[tuple[Site, Visit]]) -> Iterator[None]:
     """Call each visit whenever its site comes by in a forward pass of ``root``; visits to one site run in order."""
-    shape_BC: list[int] = []
+    shape_BC: list[int] = []  # of the tokens under way, to know contexts and tokens apart where they are flattened
 
     def note_shape(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tokens = args[0] if args else kwargs.get("input_ids")
         shape_BC[:] = (kwargs["inputs_embeds"] if tokens is None else tokens).shape[:2]
 
-    handles = [root.register_forward_pre_hook(note_shape, with_kwargs=True)]
+    handles = [
+        root.register_forward_pre_hook(note_shape, with_kwargs=True),
+        root.register_forward_hook(lambda *_: shape_BC.clear()),
+    ]
     try:
         for site, visit in visits:
             if site.side == "input":
@@ -82,7 +86,7 @@ def capture(root: nn.Module, sites: Mapping[HookPoint, Site], run: Callable[[], 
     raise InputError(f"{missing} did not run in the forward pass of this model; choose another hook point")
 
 
-def _before(site: Site, visit: Visit, shape_BC: Sequence[int]) -> Callable[..., Any]:
+def _before(site: Site, visit: Visit, shape_BC: list[int]) -> Callable[..., Any]:
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if args:
             return (_visit(site, visit, args[0], shape_BC), *args[1:]), kwargs
@@ -92,7 +96,7 @@ def _before(site: Site, visit: Visit, shape_BC: Sequence[int]) -> Callable[..., 
     return hook
 
 
-def _after(site: Site, visit: Visit, shape_BC: Sequence[int]) -> Callable[..., Any]:
+def _after(site: Site, visit: Visit, shape_BC: list[int]) -> Callable[..., Any]:
     def hook(_: nn.Module, _args: object, output: Any) -> Any:
         if isinstance(output, tuple):
             return (_visit(site, visit, output[0], shape_BC), *output[1:])
@@ -101,12 +105,13 @@ def _after(site: Site, visit: Visit, shape_BC: Sequence[int]) -> Callable[..., A
     return hook
 
 
-def _visit(site: Site, visit: Visit, x: Any, shape_BC: Sequence[int]) -> Tensor:
+def _visit(site: Site, visit: Visit, x: Any, shape_BC: list[int]) -> Tensor:
     if not isinstance(x, Tensor):
         raise InputError(f"{site.name} gives {type(x).__name__}, not a tensor; choose a module inside it")
-    flat = x.ndim == 2 and x.shape[0] == shape_BC[0] * shape_BC[1]
+    flat = x.ndim == 2 and len(x) == math.prod(shape_BC)
     x_BCD = x.view(*shape_BC, -1) if flat else x  # some models (OPT) flatten contexts before their MLP
-    if x_BCD.ndim != 3 or list(x_BCD.shape[:2]) != list(shape_BC) or not x_BCD.is_floating_point():
+    fits = x_BCD.ndim == 3 and list(x_BCD.shape[:2]) == (shape_BC or list(x_BCD.shape[:2]))
+    if not fits or not x_BCD.is_floating_point():
         raise InputError(
             f"{site.name} gives {x.dtype} of shape {list(x.shape)}, not one activation per context and token; "
             "choose another hook point"

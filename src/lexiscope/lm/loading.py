@@ -29,6 +29,8 @@ MINIMUM_TRANSFORMERS = (5, 9)
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+_NOT_NEEDED = ["*/*", "consolidated*"]
+"""Subfolders, and second copies of the weights in their makers' own layout."""
 _WEIGHTS = "model.safetensors"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
 _ASKS_FOR_CODE = ("attn_implementation", "experts_implementation", "auto_map", "trust_remote_code", "custom_pipelines")
@@ -139,7 +141,9 @@ def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
 
     with quiet():
         try:
-            path = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]))
+            path = Path(
+                snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_NOT_NEEDED)
+            )
         except Exception as error:  # noqa: BLE001 (offline shows as any of a dozen errors)
             at = f" at revision {revision}" if revision else ""
             raise InputError(
@@ -162,7 +166,7 @@ def _check_weights(path: Path) -> list[Path]:
             raise InputError(f"{path / _WEIGHTS_INDEX} lists no weights; get the model again")
         weights = [path / name for name in sorted(set(index.values()))]
     else:
-        raise InputError(f"{path} holds no {_WEIGHTS}; other formats of weights are not read, convert them")
+        raise InputError(f"{path} holds no {_WEIGHTS}, and no other format of weights is read; convert them to it")
     for file in weights:
         try:
             with safe_open(file, framework="pt"):
