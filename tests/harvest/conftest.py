@@ -3,7 +3,7 @@
 import pytest
 import tokenizers
 import torch
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors
 
 from lexiscope.core.artifact import write_artifact
 from lexiscope.core.errors import InputError
@@ -18,15 +18,20 @@ from lexiscope.text.tokenizer import FastTokenizer
 BOS = 256
 
 
+def byte_tokenizer():
+    """One token per byte, and ``<s>``, which it puts first."""
+    vocabulary = {character: number for number, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    made = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(["<s>"])
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
+    return made
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
-    """One token per byte, and ``<s>``."""
-    vocabulary = {character: number for number, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    bytes_only = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bytes_only.decoder = decoders.ByteLevel()
-    bytes_only.add_special_tokens(["<s>"])
-    return FastTokenizer(bytes_only, bos_id=BOS)
+    return FastTokenizer(byte_tokenizer(), bos_id=BOS)
 
 
 class FakeModel:
