@@ -60,6 +60,19 @@ def test_token_statistics_are_counts(world, built):
     assert feature.variety == pytest.approx(math.exp(entropy), rel=1e-5)
 
 
+def test_preceding_tokens_are_counts_within_contexts(world, built):
+    feature = built.feature(NAMES.index("after an opening parenthesis"))
+    rows = np.flatnonzero(world.codes_TF[:, feature.feature])
+    before = Counter(
+        world.tokenizer.piece(world.tokens_T[row - 1])
+        for row in rows
+        if row and world.contexts_T[row - 1] == world.contexts_T[row]
+    )
+    assert {token.piece for token in feature.preceding_tokens} <= {"(", " ("}
+    for token in feature.preceding_tokens:
+        assert token.share == pytest.approx(before[token.piece] / len(rows), rel=1e-5)
+
+
 def test_kinds_of_document_are_shares_of_firings(world, built):
     kinds = {kind.kind: kind for kind in built.feature(NAMES.index("a name")).kinds}
     assert kinds["prose"].share == 1

@@ -6,7 +6,7 @@ tokens in a window.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,14 @@ class Example(NamedTuple):
     """Activation of this feature on every token of the window."""
 
 
+class _Group(NamedTuple):
+    """Firings from which some examples are taken, in this order."""
+
+    section: str
+    wanted: int
+    candidates: NDArray[np.int64]
+
+
 def choose(
     rows_N: NDArray[np.int32],
     values_N: NDArray[np.float32],
@@ -45,31 +53,43 @@ def choose(
     random: np.random.Generator,
 ) -> list[Example]:
     """Examples of one feature. No text is shown twice, and within a section no context is."""
-    descending_N = np.argsort(-values_N, kind="stable")
     bands_N = histogram.bands(values_N)
-    chooser = _Chooser(rows_N, windows)
-    chosen = [("strongest", at) for at in chooser.take(descending_N, config.strongest)]
+    by_band = np.argsort(bands_N.astype(np.uint8), kind="stable")
+    starts = np.searchsorted(bands_N[by_band], np.arange(NUM_BANDS + 1))
+    groups = [_Group("strongest", config.strongest, _smallest(-values_N, config.strongest))]
     for band in reversed(range(NUM_BANDS)):
-        inside = np.flatnonzero(bands_N == band)
-        chosen += [("band", at) for at in chooser.take(_sample(inside, config.per_band, random), config.per_band)]
-    weakest = np.argsort(np.abs(values_N), kind="stable")
-    chosen += [("weakest", at) for at in chooser.take(weakest, config.weakest)]
+        inside = by_band[starts[band] : starts[band + 1]]
+        groups.append(_Group("band", config.per_band, _sample(inside, config.per_band, random)))
+    groups.append(_Group("weakest", config.weakest, _smallest(np.abs(values_N), config.weakest)))
+    chosen = list(_without_repeats(groups, rows_N, windows))
 
     at_E = np.array([at for _, at in chosen], dtype=np.int64)
     rows_E = rows_N[at_E].astype(np.int64)
     first_E, last_E = windows.spans(rows_E)
-    return [
-        Example(
-            section,
-            int(bands_N[at]),
-            int(row),
-            float(values_N[at]),
-            int(row - first),
-            windows.tokens(first, last),
-            _activations(rows_N, values_N, first, last),
+    low_E, high_E = np.searchsorted(rows_N, first_E), np.searchsorted(rows_N, last_E)
+    examples = []
+    for (section, at), row, first, last, low, high in zip(
+        chosen, *(column.tolist() for column in (rows_E, first_E, last_E, low_E, high_E)), strict=True
+    ):
+        activations_W = np.zeros(last - first, dtype=np.float32)
+        activations_W[rows_N[low:high] - first] = values_N[low:high]
+        tokens_W = windows.tokens(first, last)
+        examples.append(
+            Example(section, int(bands_N[at]), row, float(values_N[at]), row - first, tokens_W, activations_W)
         )
-        for (section, at), row, first, last in zip(chosen, rows_E, first_E, last_E, strict=True)
-    ]
+    return examples
+
+
+def _smallest(keys_N: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
+    """Candidates with the smallest keys, ascending; the earlier firing first where keys are equal."""
+    most = wanted * _CANDIDATES_PER_EXAMPLE
+    if len(keys_N) <= most:
+        return np.argsort(keys_N, kind="stable")
+    limit = np.partition(keys_N, most)[most]
+    below = np.flatnonzero(keys_N < limit)
+    level = np.flatnonzero(keys_N == limit)[: most - len(below)]
+    inside = np.concatenate([below, level])
+    return inside[np.argsort(keys_N[inside], kind="stable")]
 
 
 def _sample(inside: NDArray[np.int64], wanted: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -78,36 +98,22 @@ def _sample(inside: NDArray[np.int64], wanted: int, random: np.random.Generator)
     return random.choice(inside, most, replace=False, shuffle=True) if most else inside[:0]
 
 
-def _activations(
-    rows_N: NDArray[np.int32], values_N: NDArray[np.float32], first: int, last: int
-) -> NDArray[np.float32]:
-    """Activations of the feature on the rows ``first <= row < last``; rows_N ascends."""
-    low, high = np.searchsorted(rows_N, (first, last))
-    out_W = np.zeros(last - first, dtype=np.float32)
-    out_W[rows_N[low:high] - first] = values_N[low:high]
-    return out_W
-
-
-class _Chooser:
-    """Takes firings in the order given and skips text that was taken before."""
-
-    def __init__(self, rows_N: NDArray[np.int32], windows: Windows) -> None:
-        self._rows_N = rows_N
-        self._windows = windows
-        self._seen: set[int] = set()
-
-    def take(self, order: NDArray[np.int64], wanted: int) -> Iterable[int]:
-        order = order[: wanted * _CANDIDATES_PER_EXAMPLE]
-        rows = self._rows_N[order].astype(np.int64)
+def _without_repeats(
+    groups: Sequence[_Group], rows_N: NDArray[np.int32], windows: Windows
+) -> Iterator[tuple[str, int]]:
+    """Section and index of the firings that become examples: the first of each text, and of each context in a group."""
+    rows = rows_N[np.concatenate([group.candidates for group in groups])].astype(np.int64)
+    keys, contexts_of = windows.keys(rows).tolist(), windows.context(rows).tolist()
+    start = 0
+    seen: set[int] = set()
+    for group in groups:
+        stop = start + len(group.candidates)
         contexts: set[int] = set()
-        taken: list[int] = []
         for at, key, context in zip(
-            order.tolist(), self._windows.keys(rows).tolist(), self._windows.context(rows).tolist(), strict=True
+            group.candidates.tolist(), keys[start:stop], contexts_of[start:stop], strict=True
         ):
-            if len(taken) == wanted:
-                break
-            if key not in self._seen and context not in contexts:
-                self._seen.add(key)
+            if len(contexts) < group.wanted and key not in seen and context not in contexts:
+                seen.add(key)
                 contexts.add(context)
-                taken.append(at)
-        return taken
+                yield group.section, at
+        start = stop

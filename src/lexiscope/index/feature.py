@@ -39,6 +39,15 @@ class FrequentToken(Record):
     mean_activation: Real
 
 
+class PrecedingToken(Record):
+    """A token that stands right before firings of the feature."""
+
+    token: int
+    piece: str
+    share: Real
+    """Share of the feature's firings, 0..1."""
+
+
 class KindShare(Record):
     """How the firings fall on kinds of document."""
 
@@ -138,6 +147,7 @@ class Feature(FeatureSummary):
 
     histogram: ActivationHistogram
     frequent_tokens: list[FrequentToken]
+    preceding_tokens: list[PrecedingToken]
     kinds: list[KindShare]
     promoted_tokens: list[TokenEffect]
     suppressed_tokens: list[TokenEffect]

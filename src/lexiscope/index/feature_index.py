@@ -24,12 +24,17 @@ from lexiscope.index.feature import (
     ListedFeature,
     Neighbour,
     Overview,
+    PrecedingToken,
     SortKey,
     TokenEffect,
 )
 from lexiscope.index.histogram import NUM_BANDS
 
 _DENSITY_BINS_PER_DECADE = 5
+
+
+class UnknownFeatureError(InputError):
+    """No feature has this number."""
 
 
 class FeatureIndex:
@@ -54,7 +59,7 @@ class FeatureIndex:
 
     def features(
         self,
-        sort: SortKey = "density",
+        sort: SortKey = "max_activation",
         *,
         descending: bool = True,
         search: str = "",
@@ -64,8 +69,8 @@ class FeatureIndex:
         """A page of the feature list. Dead features come last, whatever the order.
 
         Args:
-            search: part of a token that a feature often fires on or promotes, or ``#`` and a feature's number. Upper and
-                lower case are the same.
+            search: part of a token that a feature often fires on or promotes, or ``#`` and a feature's number. Upper
+                and lower case are the same.
         """
         rows = self._database.page(search, sort, descending=descending, limit=limit, offset=offset)
         examples = {row[0]: self._example(row[1:]) for row in self._database.first_examples([row[0] for row in rows])}
@@ -83,7 +88,7 @@ class FeatureIndex:
         """Everything about one feature.
 
         Raises:
-            InputError: there is no feature of this number.
+            UnknownFeatureError: there is no feature of this number.
         """
         self.check(feature)
         [row] = self._database.summaries([feature])
@@ -103,6 +108,10 @@ class FeatureIndex:
                     *(detail[f"frequent_{name}"] for name in ("tokens", "shares", "coverages", "means")), strict=True
                 )
             ],
+            preceding_tokens=[
+                PrecedingToken(token=token, piece=self._pieces[token], share=share)
+                for token, share in zip(detail["preceding_tokens"], detail["preceding_shares"], strict=True)
+            ],
             kinds=self._kinds(detail["kind_shares"]),
             promoted_tokens=self._effects(detail["promoted_tokens"], detail["promoted_effects"]),
             suppressed_tokens=self._effects(detail["suppressed_tokens"], detail["suppressed_effects"]),
@@ -117,7 +126,7 @@ class FeatureIndex:
         InputError: there is no feature of this number.
         """
         if not 0 <= feature < self.num_features:
-            raise InputError(
+            raise UnknownFeatureError(
                 f"there is no feature {feature}; this dictionary has features 0 to {self.num_features - 1}"
             )
 

@@ -41,6 +41,8 @@ _FEATURE_COLUMNS = {
     "frequent_shares": "FLOAT[]",
     "frequent_coverages": "FLOAT[]",
     "frequent_means": "FLOAT[]",
+    "preceding_tokens": "INTEGER[]",
+    "preceding_shares": "FLOAT[]",
     "kind_shares": "FLOAT[]",
     "promoted_tokens": "INTEGER[]",
     "promoted_effects": "FLOAT[]",
@@ -80,6 +82,8 @@ class Measured(NamedTuple):
     frequent_shares: NDArray[np.float32]
     frequent_coverages: NDArray[np.float32]
     frequent_means: NDArray[np.float32]
+    preceding_tokens: NDArray[np.int32]
+    preceding_shares: NDArray[np.float32]
     kind_shares: NDArray[np.float32]
 
     @classmethod
@@ -105,6 +109,8 @@ class Measured(NamedTuple):
             statistics.shares_K,
             statistics.coverages_K,
             statistics.means_K,
+            statistics.preceding_K,
+            statistics.preceding_shares_K,
             kind_shares,
         )
 

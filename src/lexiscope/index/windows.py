@@ -21,12 +21,18 @@ class Windows:
         self._before, self._after = before, after
         changes = np.flatnonzero(np.diff(np.asarray(contexts_T))) + 1
         self._starts = np.concatenate([[0], changes, [len(self._tokens_T)]]).astype(np.int64)
+        self._first_T = np.zeros(len(self._tokens_T), dtype=bool)
+        self._first_T[self._starts[:-1]] = True
         random = np.random.default_rng(0)
         self._multipliers = random.integers(2**63, size=_NEAR_BEFORE + 1 + _NEAR_AFTER, dtype=np.int64) | 1
 
     def context(self, rows_R: Ints) -> Ints:
         """Which context each row is in: an ordinal from 0."""
         return np.searchsorted(self._starts, rows_R, side="right") - 1
+
+    def has_previous(self, rows_R: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Whether the row before each row is in the same context."""
+        return ~self._first_T[rows_R]
 
     def spans(self, rows_R: Ints) -> tuple[Ints, Ints]:
         """First row and last row + 1 of the window around each row."""

@@ -1,12 +1,13 @@
-"""The app: pages and their JSON twins, the text endpoint, and errors that help."""
+"""The app: pages and their JSON twins, the text endpoint, and errors that help.
 
-from __future__ import annotations
+Annotations are evaluated in this file, because those of a page's endpoint name its own `read`.
+"""
 
 import random
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,8 +17,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from lexiscope.core.errors import InputError, LexiscopeError
+from lexiscope.index.feature_index import UnknownFeatureError
 from lexiscope.web.guard import Guard
-from lexiscope.web.library import Library, UnknownName
+from lexiscope.web.library import Library, UnknownDictionaryError
 from lexiscope.web.pages import pages
 from lexiscope.web.pages.common import AnyLibrary
 from lexiscope.web.reader import MAX_CHARACTERS
@@ -74,14 +76,14 @@ def random_feature(library: AnyLibrary, name: str) -> RedirectResponse:
 
 
 def _twin_of(page: ModuleType) -> Callable[..., Any]:
-    def twin(view: Any = Depends(page.read)) -> Response:
+    def twin(view: Annotated[Any, Depends(page.read)]) -> Response:
         return Response(view.model_dump_json(), media_type="application/json")
 
     return twin
 
 
 def _html_of(page: ModuleType) -> Callable[..., Any]:
-    def html(view: Any = Depends(page.read)) -> HTMLResponse:
+    def html(view: Annotated[Any, Depends(page.read)]) -> HTMLResponse:
         return HTMLResponse(render(page.TEMPLATE, view=view))
 
     return html
@@ -96,10 +98,10 @@ def _on_error(request: Request, error: Exception) -> Response:
 
 def _explain(error: Exception) -> tuple[int, str]:
     """Status and sentence of an error."""
-    if isinstance(error, UnknownName):
-        return 404, str(error)
+    if isinstance(error, UnknownDictionaryError | UnknownFeatureError):
+        return 404, f"{error}."
     if isinstance(error, InputError):
-        return 404 if "there is no" in str(error) else 422, str(error)
+        return 422, f"{error}."
     if isinstance(error, HTTPException):
         return error.status_code, "There is no page at this address." if error.status_code == 404 else error.detail
     if isinstance(error, RequestValidationError):

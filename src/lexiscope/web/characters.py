@@ -6,15 +6,15 @@ import re
 import unicodedata
 
 _GLYPHS = {"\n": "↵", "\r": "␍", "\t": "→", " ": "·"}
-_LONGEST_RUN = 6
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONGEST = 48
 
 
 def visible(piece: str) -> str:
     """A token inside running text: one space in front of a word stays a space, everything else that is blank is drawn.
 
-    Control characters, bidirectional and zero-width marks and odd spaces appear by name, such as ⟨U+202E⟩. HTML is not
-    escaped here: the template does that.
+    A raised number counts repeats: ``·⁸`` is eight spaces. Control characters, bidirectional and zero-width marks and
+    odd spaces appear by name, such as ⟨U+202E⟩. HTML is not escaped here: the template does that.
     """
     if piece.startswith(" ") and piece.strip():
         return " " + _drawn(piece[1:])
@@ -28,7 +28,7 @@ def labelled(piece: str) -> str:
 
 def _drawn(piece: str) -> str:
     shown = "".join(map(_glyph, piece))
-    shown = re.sub(rf"·{{{_LONGEST_RUN + 1},}}", lambda run: f"·×{len(run.group())}", shown)
+    shown = re.sub(r"([·↵])\1{2,}", lambda run: run[1] + str(len(run[0])).translate(_RAISED), shown)
     if unicodedata.category(piece[:1] or " ") in {"Mn", "Me"}:
         shown = "◌" + shown
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"

@@ -17,8 +17,8 @@ from lexiscope.web.reader import TextReader
 from lexiscope.web.scores import MatchedConcept, matched_concepts
 
 
-class UnknownName(InputError):
-    """A page was asked for that does not exist."""
+class UnknownDictionaryError(InputError):
+    """No dictionary has this name."""
 
 
 class Dictionary:
@@ -84,12 +84,12 @@ class Library:
 
     def dictionary(self, name: str) -> Dictionary:
         """Raises:
-        UnknownName: there is no dictionary of this name.
+        UnknownDictionaryError: there is no dictionary of this name.
         """
         if name not in self._dictionaries:
             self.dictionaries()
         if name not in self._dictionaries:
-            raise UnknownName(f"there is no dictionary {name!r} under {self.root}")
+            raise UnknownDictionaryError(f"there is no dictionary {name!r} under {self.root}")
         return self._dictionaries[name]
 
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 440, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 10, 40
+_HEIGHT = 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 16, 10, 40
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def histogram(
     low: float,
     high: float,
     *,
+    width: int,
     x_label: str,
     y_label: str,
     unit: str,
@@ -71,7 +72,7 @@ def histogram(
         value: the text of a place on the x axis.
         logarithmic: y grows with log10(count), starting a little below 1, so that single firings are seen.
     """
-    left, right, top, bottom = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
+    left, right, top, bottom = _LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM
     most = max([*counts, 1])
     floor = math.log10(0.6)
 
@@ -80,22 +81,22 @@ def histogram(
         return round(bottom - share * (bottom - top), 2)
 
     step = (right - left) / len(counts)
-    width = (high - low) / len(counts)
+    bin_width = (high - low) / len(counts)
     bars = [
         Bar(
             round(left + place * step + 0.5, 2),
             y(count),
             round(step - 1, 2),
             round(bottom - y(count), 2),
-            f"{value(low + place * width)} to {value(low + (place + 1) * width)}: {count:,} {unit}",
+            f"{value(low + place * bin_width)} to {value(low + (place + 1) * bin_width)}: {count:,} {unit}",
         )
         for place, count in enumerate(counts)
         if count
     ]
     span = (high - low) or 1
     return Plot(
-        WIDTH,
-        HEIGHT,
+        width,
+        _HEIGHT,
         left,
         right,
         top,

@@ -73,7 +73,7 @@ def short(number: float) -> str:
 def metric_number(value: float | None) -> str:
     """A cell of the scorecard."""
     if value is None:
-        return "–"
+        return "n/a"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
@@ -113,6 +113,7 @@ def activation_plot(found: ActivationHistogram) -> Plot:
         found.counts,
         found.low,
         found.high,
+        width=368,
         x_label="activation",
         unit="firings",
         y_label="firings",
@@ -128,10 +129,11 @@ def density_plot(found: DensityHistogram) -> Plot:
         found.counts,
         found.low,
         found.high,
+        width=440,
         x_label="share of tokens on which a feature fires",
         unit="features",
         y_label="features",
-        x_ticks=[(power, percent(10.0**power)) for power in decades],
+        x_ticks=[(power, f"{100 * 10.0**power:g} %") for power in decades],
         value=lambda power: percent(10.0**power),
         logarithmic=False,
     )

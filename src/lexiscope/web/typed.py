@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lexiscope.index.feature import Real
 from lexiscope.web.characters import labelled, visible
 from lexiscope.web.library import Dictionary
@@ -20,7 +22,7 @@ class TypedToken(View):
     shown: str
     """The token with white space and control characters drawn."""
     firings: list[Firing]
-    """Strongest first."""
+    """Most telling first."""
 
 
 class FeatureInText(View):
@@ -36,7 +38,8 @@ class FeatureInText(View):
 class TypedText(View):
     tokens: list[TypedToken]
     features: list[FeatureInText]
-    """Every feature that fires, by how strongly for its own measure."""
+    """Every feature that fires, most telling first: how strongly it fires by its own measure, times how rarely it does
+    (-log10 of its density), so that features that are always on come last."""
     left_out: int
     """Tokens at the end that were too many to read."""
 
@@ -53,6 +56,7 @@ def typed_text(dictionary: Dictionary, text: str) -> TypedText:
         for feature, _ in token.firings:
             counts[feature] = counts.get(feature, 0) + 1
     summaries = dictionary.index.summaries(list(counts))
+    rarity = {feature: _rarity(summary.density) for feature, summary in summaries.items()}
     strongest = dict.fromkeys(counts, 0.0)
     tokens = []
     for token in read.tokens:
@@ -63,9 +67,9 @@ def typed_text(dictionary: Dictionary, text: str) -> TypedText:
             relative = activation / most if most > 0 else 1.0
             strongest[feature] = max(strongest[feature], relative)
             firings.append(Firing(feature=feature, activation=activation, relative=relative))
-        firings.sort(key=lambda firing: -firing.relative)
+        firings.sort(key=lambda firing: -firing.relative * rarity[firing.feature])
         tokens.append(TypedToken(piece=token.piece, shown=visible(token.piece), firings=firings))
-    order = sorted(counts, key=lambda feature: -strongest[feature])
+    order = sorted(counts, key=lambda feature: -strongest[feature] * rarity[feature])
     features = [
         FeatureInText(
             feature=feature,
@@ -76,3 +80,7 @@ def typed_text(dictionary: Dictionary, text: str) -> TypedText:
         for feature in order
     ]
     return TypedText(tokens=tokens, features=features, left_out=read.left_out)
+
+
+def _rarity(density: float) -> float:
+    return -math.log10(max(density, 1e-7))

@@ -28,7 +28,7 @@ class DictionaryView(View):
 def read(
     library: AnyLibrary,
     name: str,
-    sort: SortKey = "density",
+    sort: SortKey = "max_activation",
     descending: bool = True,
     search: Annotated[str, Query(max_length=100)] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 25,
