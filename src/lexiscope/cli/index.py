@@ -13,7 +13,9 @@ from lexiscope.cli.options import Device, Json, Out, Sae
 def run(
     sae: Sae,
     out: Out,
-    store: Annotated[Path | None, typer.Option("--store", help="Activations to index; default: those it was trained on.")] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Activations to index; default: those it was trained on.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="The language model; default: the one that was harvested.")] = None,
     device: Device = "cpu",
     json: Json = False,

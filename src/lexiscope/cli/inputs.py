@@ -24,7 +24,9 @@ def open_store(sae: Artifact, path: Path | None) -> ActivationStore:
     try:
         store = ActivationStore.open(source["path"])
     except ArtifactError as error:
-        raise InputError(f"the store that {sae.path} was trained on can't be used: {error}; name one with --store") from None
+        raise InputError(
+            f"the store that {sae.path} was trained on can't be used: {error}; name one with --store"
+        ) from None
     if store.artifact.fingerprint != source["fingerprint"]:
         raise InputError(f"{source['path']} is not the store that {sae.path} was trained on; name one with --store")
     return store

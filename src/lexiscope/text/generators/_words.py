@@ -56,11 +56,9 @@ old young small large quiet happy red blue green tall short heavy bright dark co
 brave gentle proud tired lonely famous careful honest
 """.split()
 ADVERBS = "slowly quickly often never always gladly quietly rarely carefully seldom usually sometimes".split()
-NOUNS = {
-    word: plural
-    for word, plural in (
-        pair.split("/")
-        for pair in """
+NOUNS = dict(
+    pair.split("/")
+    for pair in """
         boy/boys girl/girls dog/dogs cat/cats teacher/teachers doctor/doctors farmer/farmers king/kings queen/queens
         author/authors pilot/pilots guard/guards uncle/uncles aunt/aunts cousin/cousins neighbour/neighbours lawyer/lawyers
         painter/painters singer/singers driver/drivers actor/actors clerk/clerks sailor/sailors soldier/soldiers baker/bakers
@@ -72,20 +70,16 @@ NOUNS = {
         river/rivers mountain/mountains machine/machines engine/engines city/cities box/boxes table/tables desk/desks
         truck/trucks bike/bikes kid/kids consultant/consultants executive/executives senator/senators
         """.split()
-    )
-}
+)
 """Singular to plural."""
-VERBS = {
-    base: third
-    for base, third in (
-        pair.split("/")
-        for pair in """
+VERBS = dict(
+    pair.split("/")
+    for pair in """
         run/runs walk/walks sing/sings sleep/sleeps work/works wait/waits read/reads write/writes laugh/laughs dance/dances
         play/plays swim/swims travel/travels smile/smiles go/goes come/comes stay/stays live/lives speak/speaks eat/eats
         know/knows think/thinks like/likes need/needs want/wants see/sees hear/hears remember/remembers
         """.split()
-    )
-}
+)
 """Base form to third person singular."""
 AUXILIARIES = {"are": "is", "have": "has", "do": "does", "were": "was"}
 """Plural to singular."""

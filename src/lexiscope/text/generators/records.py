@@ -7,10 +7,13 @@ import random
 
 from lexiscope.text.generators._words import ADJECTIVES, NOUNS, OBJECTS, PLACES, people
 
+LEVELS = ["INFO", "WARNING", "ERROR", "DEBUG"]
+
 
 def address(rng: random.Random) -> str:
     """A web address."""
-    host = f"{rng.choice(['www', 'docs', 'api', 'mail'])}.{rng.choice(list(NOUNS))}{rng.choice(PLACES)}.{rng.choice(['com', 'org', 'net'])}"
+    service, site = rng.choice(["www", "docs", "api", "mail"]), rng.choice(list(NOUNS)) + rng.choice(PLACES)
+    host = f"{service}.{site}.{rng.choice(['com', 'org', 'net'])}"
     path = "/".join(rng.choice(OBJECTS) for _ in range(rng.randint(1, 3)))
     query = f"?id={rng.randint(1, 9999)}" if rng.random() < 0.4 else ""
     return f"{rng.choice(['http', 'https'])}://{host}/{path}{query}"
@@ -33,7 +36,7 @@ def line(rng: random.Random) -> str:
     return rng.choice(
         [
             f"See {address(rng)} for more.",
-            f"[{clock}] {rng.choice(['INFO', 'WARNING', 'ERROR', 'DEBUG'])} {rng.choice(OBJECTS)} {rng.choice(ADJECTIVES)}",
+            f"[{clock}] {rng.choice(LEVELS)} {rng.choice(OBJECTS)} {rng.choice(ADJECTIVES)}",
             f"address 0x{rng.getrandbits(32):08x} size 0x{rng.getrandbits(12):x}",
             f"sha1 {rng.getrandbits(160):040x}",
             f"{name} <{name.lower()}@{rng.choice(PLACES)}.org>",

@@ -1,0 +1,133 @@
+"""The stages one after another in one run folder: store, sae, scorecard, index, report."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from rich.table import Table
+
+from lexiscope.cli.stage import finished
+from lexiscope.core.config import Config
+from lexiscope.core.progress import Progress
+from lexiscope.harvest.harvest import harvest
+from lexiscope.harvest.store import ActivationStore
+from lexiscope.index.build import build_index
+from lexiscope.lm.model import LanguageModel
+from lexiscope.measure.scorecard import Scorecard, measure
+from lexiscope.saes import SparseAutoencoder
+from lexiscope.saes.registry import read_config
+from lexiscope.text.corpus import Corpus
+from lexiscope.train.config import TrainConfig
+from lexiscope.train.trainer import train
+from lexiscope.web.report import write_report
+
+
+class DemoSettings(Config):
+    """What the demo does; sizes are chosen for a few minutes on a laptop."""
+
+    model: str = "demo"
+    corpus: str = "demo"
+    hook: str | None = None
+    """None: the residual stream after the middle block."""
+    tokens: int = Field(1_500_000, ge=1)
+    """Activations to harvest."""
+    context: int = Field(256, ge=2)
+    sae: dict[str, Any] = Field(default_factory=lambda: {"architecture": "topk", "expansion": 16, "k": 32})
+    optimise: dict[str, Any] = Field(default_factory=lambda: {"tokens": 4_000_000})
+    seed: int = 0
+
+
+@dataclass
+class PipelineResult:
+    """What was made, and what it took."""
+
+    store: ActivationStore
+    sae: SparseAutoencoder
+    card: Scorecard
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Per stage; stages that were done already took almost none."""
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of the run, ready for JSON."""
+        scores = self.card.summary()
+        return {
+            "seconds": {**self.seconds, "total": sum(self.seconds.values())},
+            "peak_rss_bytes": peak_rss_bytes(),
+            "tokens": self.store.num_tokens,
+            "L0": scores.pop("l0"),
+            **scores,
+        }
+
+    def table(self) -> Table:
+        """Seconds per stage."""
+        table = Table(title=f"Time, and {peak_rss_bytes() / 1e9:.1f} GB of memory at the peak", title_justify="left")
+        table.add_column("stage")
+        table.add_column("seconds", justify="right")
+        for name, seconds in self.seconds.items():
+            table.add_row(name, f"{seconds:.1f}")
+        table.add_row("total", f"{sum(self.seconds.values()):.1f}", style="bold")
+        return table
+
+
+def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> PipelineResult:
+    """Every stage that is not done yet."""
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        seconds[stage] = round(time.perf_counter() - began, 2)
+
+    with timed("load"):
+        model = LanguageModel(asked.model)
+        hook = asked.hook or f"resid_post.{max(0, model.num_layers // 2 - 1)}"
+        sae_config = read_config(asked.sae, "sae")
+        train_config = TrainConfig.read({"seed": asked.seed, **asked.optimise}, "optimise")
+        corpus = Corpus(asked.corpus, seed=asked.seed)
+    with timed("harvest"):
+        context = min(asked.context, model.max_context)
+        wanted = {"hooks": [hook], "tokens": asked.tokens, "context": context}
+        if not finished(out / "store", "store", wanted):
+            harvest(
+                model,
+                corpus,
+                [hook],
+                out=out / "store",
+                tokens=asked.tokens,
+                context=context,
+                seed=asked.seed,
+                progress=progress,
+            )
+        store = ActivationStore.open(out / "store")
+        store.check_model(model)
+    with timed("train"):
+        trained = {"sae": sae_config.model_dump(mode="json"), "train": train_config.model_dump(mode="json")}
+        if not finished(out / "sae", "sae", trained, [store.artifact]):
+            train(store, sae_config, train_config, out=out / "sae", progress=progress)
+        sae = SparseAutoencoder.load(out / "sae")
+        assert sae.artifact is not None
+    with timed("measure"):
+        if not finished(out / "scorecard", "scorecard", {}, [store.artifact, sae.artifact]):
+            measure(sae, model, store, out=out / "scorecard", progress=progress)
+        card = Scorecard.open(out / "scorecard")
+    with timed("index"):
+        if not finished(out / "index", "index", {}, [store.artifact, sae.artifact]):
+            build_index(sae, store, model, out=out / "index", progress=progress)
+    with timed("report"):
+        write_report(out)
+    return PipelineResult(store, sae, card, seconds)
+
+
+def peak_rss_bytes() -> int:
+    """Most memory that this process held at once."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
