@@ -11,7 +11,7 @@ import torch
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.measure import passes
-from lexiscope.measure.heldout import excerpts, heldout_rows
+from lexiscope.measure.heldout import EXCERPT_CHARACTERS, Excerpts, heldout_rows
 from lexiscope.measure.metrics import names
 from lexiscope.measure.scorecard import FILE, MeasureConfig, Scorecard, measure
 from lexiscope.saes import create, topk
@@ -110,10 +110,15 @@ def test_concepts_are_counted_and_split(card):
         assert coverage.chance_mean_f1 < coverage.mean_f1
 
 
-def test_excerpts_are_short_and_different(corpus, source):
-    given = list(excerpts(corpus, 100))
+def test_excerpts_are_short_and_different(corpus):
+    held = Excerpts(corpus)
+    given = list(held.documents(100))
     assert all(0 < len(document.text) <= 100 for document in given)
-    assert len({document.text for document in given}) == len(given)
+    wholes = {document.id: document.text for document in corpus.documents()}
+    assert all(wholes[document.id].startswith(document.text) for document in given)
+    assert list(held.documents(100)) == given
+    again = [document.text for document in held.documents()]
+    assert len(set(again)) == len(again) == len({text[:EXCERPT_CHARACTERS] for text in wholes.values()})
 
 
 def test_table_names_every_metric(card):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,8 @@ from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.text.corpus import Corpus
 from lexiscope.text.document import Document
+
+EXCERPT_CHARACTERS = 12_000
 
 
 class HeldoutRows(NamedTuple):
@@ -39,20 +43,42 @@ def heldout_rows(store: ActivationStore, tokens: int, seed: int) -> HeldoutRows:
     return HeldoutRows(rows_T[chosen], documents_T.astype(np.int64))
 
 
-def excerpts(corpus: Corpus, characters: int) -> Iterator[Document]:
-    """The beginning of each document, whole lines up to about ``characters``; of texts that are the same, the first.
+class Excerpts:
+    """The beginning of each document of a corpus: whole lines, up to about 12,000 characters.
 
-    Beginnings, so that a given number of tokens is spread over many documents.
+    Beginnings, so that a given number of tokens is spread over many documents. Of texts that begin the same, the first.
+    What was read stays in memory, so that reading again costs nothing.
     """
-    seen = set()
-    for document in corpus.documents():
-        text = document.text
-        if len(text) > characters:
-            text = text[: text.rfind("\n", 0, characters) + 1] or text[:characters]
-        digest = hashlib.sha256(text.encode()).digest()
-        if digest not in seen:
-            seen.add(digest)
-            yield Document(document.id, text, document.kind, document.licence)
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._source = corpus.documents()
+        self._read: list[Document] = []
+        self._seen: set[bytes] = set()
+
+    def documents(self, characters: int = EXCERPT_CHARACTERS) -> Iterator[Document]:
+        """From the beginning, cut to about ``characters``, at most `EXCERPT_CHARACTERS`."""
+        for place in itertools.count():
+            if place == len(self._read) and not self._read_on():
+                return
+            yield _cut(self._read[place], characters)
+
+    def _read_on(self) -> bool:
+        """Read one more document; False at the end."""
+        for document in self._source:
+            excerpt = _cut(document, EXCERPT_CHARACTERS)
+            digest = hashlib.sha256(excerpt.text.encode()).digest()
+            if digest not in self._seen:
+                self._seen.add(digest)
+                self._read.append(excerpt)
+                return True
+        return False
+
+
+def _cut(document: Document, characters: int) -> Document:
+    text = document.text
+    if len(text) <= characters:
+        return document
+    return replace(document, text=text[: text.rfind("\n", 0, characters) + 1] or text[:characters])
 
 
 def text_of(store: ActivationStore) -> Corpus:

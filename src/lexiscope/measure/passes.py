@@ -25,20 +25,19 @@ from lexiscope.measure.concepts import BANK
 from lexiscope.measure.concepts.coverage import F1_BAR, MIN_POSITIVES, count_concepts, cover
 from lexiscope.measure.concepts.reading import read_halves
 from lexiscope.measure.concepts.report import ConceptReport
-from lexiscope.measure.heldout import excerpts, heldout_rows
+from lexiscope.measure.heldout import EXCERPT_CHARACTERS, Excerpts, heldout_rows
 from lexiscope.measure.metric import Metric, PredictionMetric, Predictions, Reconstruction
 from lexiscope.measure.metrics.firing_density import FiringDensity
 from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Score
 from lexiscope.measure.splice import Replace, predict_spliced
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.text.corpus import Corpus
 from lexiscope.text.pack import TokenBatch, pack
 
 BATCH_TOKENS = 4096
 LOGITS_PER_BATCH = 2**25
 """128 MiB of float32; a few copies of it are alive at once."""
 LOSS_EXCERPT_CHARACTERS = 3_000
-CONCEPT_EXCERPT_CHARACTERS = 12_000
+"""Shorter than for concepts, so that fewer tokens are still of many documents."""
 REDRAWS = 300
 
 Dictionaries = Mapping[str, SparseAutoencoder]
@@ -50,7 +49,7 @@ class HeldoutText:
 
     model: LanguageModel
     hook: HookPoint
-    corpus: Corpus
+    excerpts: Excerpts
     context: int
     """Tokens per context, BOS included."""
 
@@ -58,7 +57,7 @@ class HeldoutText:
         """Excerpts of about so many characters, in contexts of the model."""
         batch = max(1, min(32, LOGITS_PER_BATCH // (self.context * self.model.vocab_size)))
         return pack(
-            excerpts(self.corpus, characters),
+            self.excerpts.documents(characters),
             self.model.tokenizer,
             context=self.context,
             batch=batch,
@@ -151,7 +150,7 @@ def score_predictions(
 
 def score_concepts(dictionaries: Dictionaries, text: HeldoutText, tokens: int, seed: int, task: Task) -> ConceptReport:
     """Concept coverage on held-out text. A dictionary on which nothing ever fires is left out."""
-    batches = text.batches(CONCEPT_EXCERPT_CHARACTERS)
+    batches = text.batches(EXCERPT_CHARACTERS)
     chosen_on, scored_on = read_halves(text.model, text.hook, dictionaries, batches, BANK, tokens=tokens, task=task)
     counts = count_concepts(BANK, chosen_on.labels, scored_on.labels)
     judged = sum(count.judged for count in counts)

@@ -15,14 +15,15 @@ from lexiscope.core.artifact import Artifact, open_artifact, write_artifact, wri
 from lexiscope.core.config import Config, describe
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.progress import SILENT, Progress
+from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.concepts.report import ConceptReport
-from lexiscope.measure.heldout import text_of
+from lexiscope.measure.heldout import Excerpts, text_of
 from lexiscope.measure.passes import HeldoutText, score_concepts, score_predictions, score_reconstructions
 from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Row, Score
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.saes.baselines import fit_all
+from lexiscope.saes.baselines import fit_mean_only, fit_neurons, fit_pca, fit_random_dictionary, fit_untrained
 from lexiscope.text.corpus import Corpus
 
 __all__ = ["SAE", "MeasureConfig", "Score", "Scorecard", "measure"]
@@ -39,9 +40,9 @@ class MeasureConfig(Config):
 
     tokens: int = Field(100_000, ge=1)
     """Held-out activations from the store; fewer if it has fewer."""
-    loss_tokens: int = Field(20_000, ge=1)
+    loss_tokens: int = Field(16_000, ge=1)
     """Held-out tokens to splice the reconstructions into."""
-    concept_tokens: int = Field(200_000, ge=1)
+    concept_tokens: int = Field(150_000, ge=1)
     """Held-out tokens in which concepts are looked for."""
     sample_tokens: int = Field(16_384, ge=2)
     """Training activations that the trivial dictionaries are fitted on."""
@@ -154,7 +155,7 @@ def _cell(score: Score | None, *, interval: bool) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def measure(
@@ -189,7 +190,8 @@ def measure(
             f"{store.width(sae.hook)}; name the store that it was trained on"
         )
     context = min(int(store.artifact.config["context"]), model.max_context)
-    text = HeldoutText(model, sae.hook, corpus or text_of(store), context)
+    corpus = corpus or text_of(store)
+    text = HeldoutText(model, sae.hook, Excerpts(corpus), context)
     dictionaries = {SAE: sae, **_baselines(sae, store, config)}
     seed = config.seed
     with progress.task("Measuring reconstruction", total=config.tokens, unit="tokens") as task:
@@ -215,7 +217,7 @@ def measure(
     )
     if out is not None:
         made_from = [artifact for artifact in (sae.artifact, store.artifact) if artifact is not None]
-        sources = {"model": model.describe(), "corpus": text.corpus.describe()}
+        sources = {"model": model.describe(), "corpus": corpus.describe()}
         card.save(out, config=config, made_from=made_from, sources=sources)
     return card
 
@@ -228,5 +230,13 @@ def _baselines(sae: SparseAutoencoder, store: ActivationStore, config: MeasureCo
         store.batches(sae.hook, batch_tokens=config.sample_tokens, seed=config.seed, split="train", epochs=1)
     )
     l0 = len(sae.encode(sample_TD.to(device))) / len(sample_TD)
-    fitted = fit_all(sample_TD, num_latents=sae.num_latents, k=max(1, round(l0)), seed=config.seed)
+    k = max(1, round(l0))
+    random_seed, untrained_seed = (derive_seed(config.seed, name) for name in ("random dictionary", "untrained"))
+    fitted = {
+        "mean_only": fit_mean_only(sample_TD),
+        "neurons": fit_neurons(sample_TD),
+        "pca": fit_pca(sample_TD, k=min(k, sae.width)),
+        "random_dictionary": fit_random_dictionary(sample_TD, num_latents=sae.num_latents, k=k, seed=random_seed),
+        "untrained": fit_untrained(sample_TD, num_latents=sae.num_latents, k=k, seed=untrained_seed),
+    }
     return {name: baseline.to(device) for name, baseline in fitted.items()}

@@ -40,9 +40,7 @@ def _meets(
 ) -> NDArray[np.bool_]:
     if not spans:
         return np.zeros(len(starts_T), dtype=np.bool_)
-    edges = np.zeros(characters + 1, dtype=np.int64)
     span_starts, span_ends = np.array(spans).T
-    np.add.at(edges, span_starts, 1)
-    np.add.at(edges, span_ends, -1)
+    edges = np.bincount(span_starts, minlength=characters + 1) - np.bincount(span_ends, minlength=characters + 1)
     covered = np.concatenate([[0], np.cumsum(np.cumsum(edges[:-1]) > 0)])
     return np.asarray(covered[ends_T] > covered[starts_T], dtype=np.bool_)

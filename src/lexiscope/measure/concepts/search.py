@@ -44,20 +44,23 @@ class SortedCodes:
         keys_N = (latents_N << 32) | (0xFFFFFFFF - values_N.view(np.uint32).astype(np.int64))
         order_N = np.argsort(keys_N)
         keys_N = keys_N[order_N]
-        self.num_tokens = codes.num_tokens
         self.tokens_N = codes.tokens().numpy()[order_N].astype(np.int32)
         self.latents_N = latents_N[order_N].astype(np.int32)
         self.values_N = values_N[order_N]
         new_N = np.diff(keys_N, prepend=-1) != 0
         lasts = np.append(np.flatnonzero(new_N)[1:], len(keys_N)) - 1
         self._tie_end_N = lasts[np.cumsum(new_N) - 1].astype(np.int32)
-        firsts_F = np.concatenate([[0], np.cumsum(np.bincount(self.latents_N))])
-        self._start_N = firsts_F[self.latents_N].astype(np.int32)
+        self._first_F = np.concatenate([[0], np.cumsum(np.bincount(latents_N, minlength=2 * codes.num_latents))])
+        self._offsets_T = codes.offsets.numpy()
+        self._place_N = np.empty(len(order_N), dtype=np.int32)
+        """Where the entries of each token, in the order of the codes, went."""
+        self._place_N[order_N] = np.arange(len(order_N), dtype=np.int32)
 
     def ranks(self, judged_T: Bools) -> Ints:
         """How many judged tokens have at least the strength of each entry on its latent, [N]."""
         counted_N = np.concatenate([[0], np.cumsum(judged_T[self.tokens_N])])
-        return np.asarray(counted_N[self._tie_end_N + 1] - counted_N[self._start_N], dtype=np.int64)
+        before_N = counted_N[self._first_F[self.latents_N]]
+        return np.asarray(counted_N[self._tie_end_N + 1] - before_N, dtype=np.int64)
 
     def find(self, positive_T: Bools, ranks_N: Ints) -> Detector | None:
         """The latent and threshold with the greatest F1 on judged tokens; None where no latent fires on a positive.
@@ -66,7 +69,7 @@ class SortedCodes:
             positive_T: positive tokens, all of them judged.
             ranks_N: `ranks` of the judged tokens.
         """
-        entries = np.flatnonzero(positive_T[self.tokens_N])
+        entries = self._entries(np.flatnonzero(positive_T))
         if not len(entries):
             return None
         latents = self.latents_N[entries]
@@ -81,7 +84,7 @@ class SortedCodes:
 
         Average precision is Σ (recall gained) · precision over falling thresholds, the last one below every activation.
         """
-        span = slice(*np.searchsorted(self.latents_N, [detector.latent, detector.latent + 1]))
+        span = slice(self._first_F[detector.latent], self._first_F[detector.latent + 1])
         judged = judged_T[self.tokens_N[span]]
         tokens, values = self.tokens_N[span][judged], self.values_N[span][judged]
         hits = np.cumsum(positive_T[tokens])
@@ -93,3 +96,9 @@ class SortedCodes:
         found = np.concatenate([[0], hits[steps], [positives]])
         asked = np.append(steps + 1, int(judged_T.sum()))
         return f1, float(np.sum(np.diff(found) * found[1:] / np.maximum(asked, 1)) / max(positives, 1))
+
+    def _entries(self, tokens: Ints) -> Ints:
+        """Places of all entries of some tokens, ascending."""
+        first, lengths = self._offsets_T[tokens], self._offsets_T[tokens + 1] - self._offsets_T[tokens]
+        shift = np.repeat(first - np.cumsum(lengths) + lengths, lengths)
+        return np.sort(self._place_N[np.arange(len(shift)) + shift])
