@@ -51,6 +51,11 @@ def test_widths_hooks_and_statistics_are_those_of_the_store(stream, store):
         assert live.tokens == disk.tokens
 
 
+def test_it_describes_what_it_is_made_from_as_a_store_does(stream, store):
+    stream.statistics(HOOK)  # one pass
+    assert stream.describe() == store.artifact.manifest["sources"]
+
+
 def test_same_seed_same_order_other_seed_another(stream):
     one, again, other = (
         torch.cat(list(stream.batches(HOOK, batch_tokens=50, seed=seed, epochs=1, buffer_tokens=300)))

@@ -80,3 +80,24 @@ def test_a_missing_file_or_tensor_gives_its_name(tmp_path):
     save_file({"x": torch.ones(4)}, tmp_path / "x.safetensors")
     with pytest.raises(ArtifactError, match=r"x\.safetensors.*'y'"):
         map_tensor(tmp_path / "x.safetensors", "y")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"dtype":"F32","shape":[Infinity],"data_offsets":[0,4]}',
+        '{"dtype":"F32","shape":[-1,-4],"data_offsets":[0,16]}',
+        '{"dtype":"F32","shape":[4],"data_offsets":[8,24]}',
+        '{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}',
+        '{"dtype":"os.system","shape":[4],"data_offsets":[0,16]}',
+        '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}',
+        "null",
+        "[]",
+        "[" * 5000,
+    ],
+)
+def test_a_header_that_lies_is_refused(tmp_path, entry):
+    header = f'{{"x":{entry}}}'.encode()
+    (tmp_path / "lying.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    with pytest.raises(ArtifactError, match=r"lying\.safetensors is damaged"):
+        map_tensor(tmp_path / "lying.safetensors", "x")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,10 @@ class ActivationStream:
         self._corpus = corpus
         self._context = context
         self._batch = batch
+
+    def describe(self) -> dict[str, Any]:
+        """For manifests, as a store's ``sources``: the model, and the corpus as far as it was read in the last pass."""
+        return {"model": self._model.describe(), "corpus": self._corpus.describe()}
 
     def width(self, hook: HookPoint | str) -> int:
         return self._model.width_at(HookPoint.parse(hook))

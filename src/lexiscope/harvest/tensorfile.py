@@ -69,7 +69,7 @@ def map_tensor(path: Path, name: str) -> Tensor:
         bytes_of_data = np.memmap(path, np.uint8, "c", 8 + header_bytes + begin, math.prod(shape) * dtype.itemsize)
     except OSError as error:
         raise ArtifactError(f"{path} can't be read ({error.strerror}); harvest again") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, OverflowError, KeyError, TypeError, RecursionError):
         raise ArtifactError(f"{path} is damaged: no whole tensor {name!r} in it; harvest again") from None
     return torch.from_numpy(bytes_of_data).view(dtype).view(shape)
 
