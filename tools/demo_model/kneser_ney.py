@@ -1,7 +1,7 @@
 """Interpolated, modified Kneser-Ney 3-gram: the baseline that the demo model has to beat.
 
-Chen & Goodman 1999, "An empirical study of smoothing techniques for language modeling": three discounts per order, counts
-of continuations below the highest order, a uniform distribution at the bottom. u v w are consecutive tokens.
+Chen & Goodman 1999, "An empirical study of smoothing techniques for language modeling": three discounts per order,
+counts of continuations below the highest order, a uniform distribution at the bottom.
 """
 
 from __future__ import annotations
