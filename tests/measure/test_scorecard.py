@@ -135,8 +135,9 @@ def test_table_names_every_metric(card):
     json.dumps(card.summary(), allow_nan=False)
 
 
-def test_saved_scorecard_reads_back(sae, model, store, corpus, tmp_path):
+def test_saved_scorecard_reads_back(card, sae, model, store, corpus, tmp_path):
     made = measure(sae, model, store, corpus=corpus, config=CONFIG, out=tmp_path / "scorecard")
+    assert made == card  # measuring again gives the same numbers
     assert Scorecard.open(tmp_path / "scorecard") == made
     (tmp_path / "scorecard" / FILE).write_text("{}")
     with pytest.raises(ArtifactError):

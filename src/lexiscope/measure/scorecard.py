@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from pydantic import Field, ValidationError
 
 from lexiscope.core.artifact import Artifact, open_artifact, write_artifact, write_json
@@ -66,7 +65,6 @@ class Scorecard(Config):
     density: Histogram
     """Live latents by log10 of the share of tokens they fire on."""
     concepts: ConceptReport
-    seconds: float
 
     @property
     def columns(self) -> list[str]:
@@ -93,29 +91,21 @@ class Scorecard(Config):
         return {**{name: self.value(name) for name in HEADLINES}, "concept_coverage": coverage}
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        text = io.StringIO()
-        Console(file=text, width=160).print(self.__rich__())
-        return text.getvalue().rstrip()
-
-    def __rich__(self) -> Any:
-        from rich.table import Table
-
+        """A table of plain text: one line per metric, the interval beside the autoencoder's own number."""
         title = (
             f"{self.architecture} with {self.num_latents:,} latents at {self.hook} of {self.model}: "
             f"{self.activations.tokens:,} activations, {self.predictions.tokens:,} predictions"
         )
-        table = Table(title=title, caption="95 % intervals in brackets; ↑ higher is better, ↓ lower is better")
-        table.add_column("metric")
-        for column in self.columns:
-            table.add_column(column, justify="right")
-        table.add_column("unit")
+        lines = [["metric", *self.columns, "unit"]]
         for row in self.rows():
-            sign = {"higher": " ↑", "lower": " ↓", "neither": ""}[row.better]
             cells = [_cell(row.scores.get(column), interval=column == SAE) for column in self.columns]
-            table.add_row(row.name + sign, *cells, row.unit)
-        return table
+            lines.append([row.name + {"higher": " ↑", "lower": " ↓", "neither": ""}[row.better], *cells, row.unit])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [
+            "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:-1]), unit])
+            for name, *cells, unit in lines
+        ]
+        return "\n".join([title, *table, "95 % intervals in brackets; ↑ higher is better, ↓ lower is better"])
 
     def save(
         self, out: Path | str, *, config: MeasureConfig, made_from: list[Artifact], sources: dict[str, Any]
@@ -180,7 +170,6 @@ def measure(
         CorpusError: the corpus has no usable document.
     """
     config = config or MeasureConfig()
-    started = time.perf_counter()
     if sae.hook is None:
         raise InputError("the autoencoder does not say where its activations are from; save it with its hook point")
     store.check_model(model)
@@ -194,7 +183,8 @@ def measure(
     text = HeldoutText(model, sae.hook, Excerpts(corpus), context)
     dictionaries = {SAE: sae, **_baselines(sae, store, config)}
     seed = config.seed
-    with progress.task("Measuring reconstruction", total=config.tokens, unit="tokens") as task:
+    heldout = min(config.tokens, int(store.heldout_T.sum()))
+    with progress.task("Measuring reconstruction", total=heldout, unit="tokens") as task:
         reconstruction = score_reconstructions(dictionaries, store, sae.hook, config.tokens, seed, task)
     with progress.task("Measuring loss", total=config.loss_tokens, unit="tokens") as task:
         mean_D = store.statistics(sae.hook).mean_D
@@ -213,7 +203,6 @@ def measure(
         losses=prediction.losses,
         density=reconstruction.density,
         concepts=concepts,
-        seconds=time.perf_counter() - started,
     )
     if out is not None:
         made_from = [artifact for artifact in (sae.artifact, store.artifact) if artifact is not None]
@@ -222,6 +211,7 @@ def measure(
     return card
 
 
+@torch.no_grad()
 def _baselines(sae: SparseAutoencoder, store: ActivationStore, config: MeasureConfig) -> dict[str, SparseAutoencoder]:
     """Trivial dictionaries as wide as the autoencoder, at its L0 on the sample."""
     assert sae.hook is not None
