@@ -55,7 +55,7 @@ class HeldoutText:
 
     def batches(self, characters: int) -> Iterator[TokenBatch]:
         """Excerpts of about so many characters, in contexts of the model."""
-        batch = max(1, min(32, LOGITS_PER_BATCH // (self.context * self.model.vocab_size)))
+        batch = max(1, min(16, LOGITS_PER_BATCH // (self.context * self.model.vocab_size)))
         return pack(
             self.excerpts.documents(characters),
             self.model.tokenizer,
