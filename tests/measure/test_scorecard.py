@@ -18,7 +18,7 @@ from lexiscope.saes import create, topk
 from lexiscope.text.corpus import Corpus
 
 HOOK = HookPoint.parse("resid_post.1")
-CONFIG = MeasureConfig(tokens=1500, loss_tokens=300, concept_tokens=4000, sample_tokens=2000)
+CONFIG = MeasureConfig(tokens=1500, loss_tokens=300, concept_tokens=8000, sample_tokens=2000)
 
 
 @pytest.fixture(scope="module")
