@@ -7,7 +7,7 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.saes.kernels import gather, select
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_relu, encode_topk
-from lexiscope.saes.kernels.gather import row_dots, transpose, weighted_rows
+from lexiscope.saes.kernels.gather import row_dots, transpose, weighted_columns, weighted_rows
 
 T, D, F = 50, 8, 64
 
@@ -120,6 +120,8 @@ def test_gather_products_and_transpose_against_dense_matrices(rng, monkeypatch, 
     torch.testing.assert_close(product, dense_TF @ table_FD)
     dots = row_dots(left_TD, table_FD, codes.latents, codes.offsets)
     torch.testing.assert_close(dots, (left_TD @ table_FD.T)[dense_TF != 0])
+    turned_product = weighted_columns(left_TD, codes.latents, codes.offsets, codes.values, 7)
+    torch.testing.assert_close(turned_product, dense_TF.T @ left_TD)
     tokens_N, order_N, columns = transpose(codes.latents, codes.offsets, 7)
     turned = SparseCodes(columns, tokens_N, codes.values[order_N], 9)
     torch.testing.assert_close(turned.dense(), dense_TF.T)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels.gather import row_dots, transpose, weighted_rows
+from lexiscope.saes.kernels.gather import row_dots, weighted_columns, weighted_rows
 
 
 def decode_rows(codes: SparseCodes, W_FD: Tensor) -> Tensor:
@@ -38,6 +38,5 @@ class _Decode(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_values = row_dots(grad_TD, W_FD, latents_N, offsets)
         if ctx.needs_input_grad[1]:
-            tokens_N, order_N, columns = transpose(latents_N, offsets, len(W_FD))
-            grad_W = weighted_rows(grad_TD, tokens_N, columns, values_N[order_N])
+            grad_W = weighted_columns(grad_TD, latents_N, offsets, values_N, len(W_FD))
         return grad_values, grad_W, None, None

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels.gather import transpose, weighted_rows
+from lexiscope.saes.kernels.gather import weighted_columns, weighted_rows
 from lexiscope.saes.kernels.select import select_positive, select_topk
 
 
@@ -69,6 +69,5 @@ class _LinearAt(torch.autograd.Function):
         if needs_centre:
             grad_centre = -(grad_b @ W_FD)  # the sum over tokens first: one matrix-vector product
         if needs_W:
-            tokens_N, order_N, columns = transpose(latents_N, offsets, len(W_FD))
-            grad_W = weighted_rows(centred_TD, tokens_N, columns, grad_N[order_N])
+            grad_W = weighted_columns(centred_TD, latents_N, offsets, grad_N, len(W_FD))
         return grad_x, grad_centre, grad_W, grad_b, None, None, None, None

@@ -1,4 +1,4 @@
-"""Two ways to meet rows of a table through compressed sparse rows. All sparse products are made of these.
+"""Three ways to meet rows of a table through compressed sparse rows. All sparse products are made of these.
 
 X rows of a table, R output rows, D columns, N entries. Row r owns the entries ``offsets_R1[r]:offsets_R1[r + 1]``, no
 index twice. Where more than one entry in eight is there (ReLU at its start), blocks of rows are made dense for a
@@ -21,7 +21,7 @@ BLOCK_CELLS = 2**22
 
 def weighted_rows(table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor) -> Tensor:
     """Sparse times dense: out[r] = Σ weights[n] · table[indices[n]] over the entries n of row r. Shape [R, D]."""
-    if _is_full(indices_N, offsets_R1, table_XD):
+    if _is_full(indices_N, offsets_R1, len(table_XD)):
         return torch.cat(
             [
                 block.matrix(weights_N, len(table_XD)) @ table_XD
@@ -35,7 +35,7 @@ def weighted_rows(table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weigh
 
 def row_dots(left_RD: Tensor, table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor) -> Tensor:
     """Dense times dense where the pattern has entries: out[n] = ⟨left[r], table[indices[n]]⟩ for entry n of row r."""
-    if _is_full(indices_N, offsets_R1, table_XD):
+    if _is_full(indices_N, offsets_R1, len(table_XD)):
         return torch.cat(
             [
                 (left_RD[block.rows] @ table_XD.T)[block.row_of_entry, block.indices]
@@ -49,6 +49,19 @@ def row_dots(left_RD: Tensor, table_XD: Tensor, indices_N: Tensor, offsets_R1: T
     return dots_N
 
 
+def weighted_columns(
+    right_RD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, num_columns: int
+) -> Tensor:
+    """Sparse transposed times dense: out[c] = Σ weights[n] · right[r] over the entries (r, c) of column c."""
+    if _is_full(indices_N, offsets_R1, num_columns):
+        out = right_RD.new_zeros(num_columns, right_RD.shape[1])
+        for block in _blocks(indices_N, offsets_R1, num_columns):
+            out.addmm_(block.matrix(weights_N, num_columns).t(), right_RD[block.rows])
+        return out
+    rows_N, order_N, columns = transpose(indices_N, offsets_R1, num_columns)
+    return weighted_rows(right_RD, rows_N, columns, weights_N[order_N])
+
+
 def transpose(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:
     """The same entries ordered by column, as (rows_N, order_N, offsets of columns).
 
@@ -60,8 +73,8 @@ def transpose(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> tuple[
     return rows_N, order_N, torch.searchsorted(sorted_N, edges)
 
 
-def _is_full(indices_N: Tensor, offsets_R1: Tensor, table_XD: Tensor) -> bool:
-    return len(indices_N) > FULL_SHARE * (len(offsets_R1) - 1) * len(table_XD)
+def _is_full(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> bool:
+    return len(indices_N) > FULL_SHARE * (len(offsets_R1) - 1) * num_columns
 
 
 class _Block(NamedTuple):
