@@ -13,6 +13,7 @@ from lexiscope.core.artifact import write_artifact
 from lexiscope.core.errors import CorpusError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress
+from lexiscope.harvest.background import Behind, one_ahead
 from lexiscope.harvest.dtypes import DTYPES, StoredDtype
 from lexiscope.harvest.estimate import estimate
 from lexiscope.harvest.layout import StoreConfig
@@ -80,18 +81,24 @@ def harvest(
         progress.task("Harvesting", total=tokens, unit="tokens") as task,
     ):
         started = time.perf_counter()
-        with closing(StoreWriter(draft.path, widths, DTYPES[dtype], shard_tokens)) as writer:
-            for rows in read_rows(model, batches, points, DTYPES[dtype]):
-                kept = rows.head(tokens - writer.num_tokens)
-                writer.append(kept)
-                task.advance(len(kept), note=size.note(writer.num_tokens / tokens, time.perf_counter() - started))
-                if writer.num_tokens == tokens:
+        done = 0
+        with (
+            closing(one_ahead(batches)) as ready,
+            closing(StoreWriter(draft.path, widths, DTYPES[dtype], shard_tokens)) as writer,
+            Behind() as behind,
+        ):
+            for rows in read_rows(model, ready, points, DTYPES[dtype]):
+                kept = rows.head(tokens - done)
+                behind.do(writer.append, kept)
+                done += len(kept)
+                task.advance(len(kept), note=size.note(done / tokens, time.perf_counter() - started))
+                if done == tokens:
                     break
-            if not writer.num_tokens:
-                raise CorpusError("the corpus has no token that can be stored; give longer documents")
+        if not done:
+            raise CorpusError("the corpus has no token that can be stored; give longer documents")
         draft.notes |= writer.finish() | {"dropped_tokens": report.dropped_tokens}
-        if writer.num_tokens < tokens:
-            draft.notes["shortfall"] = f"the corpus ended after {writer.num_tokens:,} of {tokens:,} tokens"
+        if done < tokens:
+            draft.notes["shortfall"] = f"the corpus ended after {done:,} of {tokens:,} tokens"
             task.advance(0, note=draft.notes["shortfall"])
         # Described last: only now does the corpus know how many documents it read and skipped.
         sources |= {"model": model.describe(), "corpus": corpus.describe()}

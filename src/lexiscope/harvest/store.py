@@ -5,7 +5,7 @@ T tokens (one row each), D model width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self, cast
@@ -213,15 +213,11 @@ class ActivationStore:
     def _gather(self, hook: HookPoint, rows_T: NDArray[np.int64]) -> Tensor:
         """Rows [n, D] in the dtype of the store, copied out of the memory maps."""
         shards_T, within_T = np.divmod(rows_T, self._config.shard_tokens)
-        numbers: Sequence[int] = np.unique(shards_T).tolist()
-        if len(numbers) == 1:
-            return self._shard(hook, numbers[0])[torch.from_numpy(within_T)]
         x_TD = torch.empty(len(rows_T), self.width(hook), dtype=self.dtype)
         by_shard_T = shards_T.argsort(kind="stable")
-        for chosen_T in np.split(by_shard_T, np.flatnonzero(np.diff(shards_T[by_shard_T])) + 1):
-            if len(chosen_T):
-                shard_TD = self._shard(hook, int(shards_T[chosen_T[0]]))
-                x_TD[torch.from_numpy(chosen_T)] = shard_TD[torch.from_numpy(within_T[chosen_T])]
+        numbers, firsts = np.unique(shards_T[by_shard_T], return_index=True)
+        for number, chosen_T in zip(numbers.tolist(), np.split(by_shard_T, firsts[1:]), strict=False):
+            x_TD[torch.from_numpy(chosen_T)] = self._shard(hook, number)[torch.from_numpy(within_T[chosen_T])]
         return x_TD
 
     def _shard(self, hook: HookPoint, number: int) -> Tensor:

@@ -52,7 +52,7 @@ class StoreWriter:
     """Writes everything in a store's folder but the manifest."""
 
     def __init__(self, path: Path, widths: Mapping[HookPoint, int], dtype: torch.dtype, shard_tokens: int) -> None:
-        self.num_tokens = 0
+        self._num_tokens = 0
         self._path = path
         self._statistics = {hook: RunningStatistics(width) for hook, width in widths.items()}
         self._documents: list[DocumentInfo] = []
@@ -72,7 +72,7 @@ class StoreWriter:
                 self._documents.append(_info(rows.documents[ordinal]))
             known = self._documents[ordinal]
             self._documents[ordinal] = known._replace(tokens=known.tokens + count)
-        self.num_tokens += len(rows)
+        self._num_tokens += len(rows)
 
     def finish(self) -> dict[str, Any]:
         """Write documents and statistics; at least one row must have come. Returns notes for the manifest."""
@@ -80,7 +80,7 @@ class StoreWriter:
         save_statistics(self._path / STATISTICS, statistics)
         write_documents(self._path / DOCUMENTS, self._documents)
         return {
-            "num_tokens": self.num_tokens,
+            "num_tokens": self._num_tokens,
             "num_documents": len(self._documents),
             "heldout_tokens": sum(document.tokens for document in self._documents if document.heldout),
             "statistics": {str(hook): site.summary() for hook, site in statistics.items()},
