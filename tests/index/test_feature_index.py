@@ -55,7 +55,7 @@ def test_a_feature_that_is_not_there(built, number):
 
 
 def test_overview_adds_up(built):
-    overview = built.overview
+    overview = built.overview()
     assert overview.num_features == NUM_LATENTS
     assert overview.dead == 1
     assert sum(overview.density.counts) == NUM_LATENTS - 1

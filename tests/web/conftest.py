@@ -8,13 +8,13 @@ from types import ModuleType
 import pytest
 
 from lexiscope.core.artifact import open_artifact, write_artifact
-from lexiscope.core.config import Config
 from lexiscope.index.build import build_index
 from lexiscope.measure.concepts.report import BestLatent, ConceptCount, ConceptReport, Coverage
-from lexiscope.measure.scorecard import Amount, Histogram, Losses, MetricScores, Score, Scorecard
+from lexiscope.measure.scorecard import MeasureConfig, Scorecard
+from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Score
 from lexiscope.web.app import create_app
 
-PORT = 8421
+PORT = 8765
 BASE = f"http://127.0.0.1:{PORT}"
 
 
@@ -29,10 +29,6 @@ def _load_world() -> ModuleType:
 
 
 worlds = sys.modules.get("index_world") or _load_world()
-
-
-class _Settings(Config):
-    tokens: int = 20_480
 
 
 def _scorecard() -> Scorecard:
@@ -122,7 +118,6 @@ def _scorecard() -> Scorecard:
         losses=Losses(clean=2.9, mean_ablation=5.1, zero_ablation=6.3),
         density=Histogram(edges=[-4, -3, -2], counts=[3, 4]),
         concepts=concepts,
-        seconds=12.5,
     )
 
 
@@ -140,7 +135,7 @@ def root(world, tmp_path_factory) -> Path:
     with write_artifact(root / "demo" / "sae", "sae", config={"sae": {"architecture": "topk"}}) as draft:
         (draft.path / "sae.safetensors").write_bytes(b"weights")
     sae.artifact = open_artifact(root / "demo" / "sae", "sae")
-    _scorecard().save(root / "demo" / "scorecard", made_from=[sae.artifact], sources={}, config=_Settings())
+    _scorecard().save(root / "demo" / "scorecard", made_from=[sae.artifact], sources={}, config=MeasureConfig())
     build_index(sae, store, worlds.Model(world), out=root / "demo" / "index")
     return root
 

@@ -117,9 +117,7 @@ class _Text:
     def measure(self, rows_N: Rows, values_N: Values, histogram: Histogram) -> Measured:
         """What the firings of one latent say."""
         preceding_M = self.tokens_T[rows_N[self.windows.has_previous(rows_N)] - 1]
-        statistics = TokenStatistics.of(
-            self.tokens_T[rows_N], values_N, preceding_M, self.occurrences_V, self._keep
-        )
+        statistics = TokenStatistics.of(self.tokens_T[rows_N], values_N, preceding_M, self.occurrences_V, self._keep)
         kinds = np.bincount(self.kinds_T[rows_N], minlength=len(self.kinds)) / max(len(rows_N), 1)
         return Measured.of(values_N, len(self.tokens_T), histogram, statistics, kinds.astype(np.float32))
 

@@ -109,9 +109,7 @@ def _without_repeats(
     for group in groups:
         stop = start + len(group.candidates)
         contexts: set[int] = set()
-        for at, key, context in zip(
-            group.candidates.tolist(), keys[start:stop], contexts_of[start:stop], strict=True
-        ):
+        for at, key, context in zip(group.candidates.tolist(), keys[start:stop], contexts_of[start:stop], strict=True):
             if len(contexts) < group.wanted and key not in seen and context not in contexts:
                 seen.add(key)
                 contexts.add(context)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +137,6 @@ class FeatureIndex:
         """Numbers of the features that fire, ascending."""
         return [feature for feature, firings in enumerate(self._database.firings()) if firings]
 
-    @cached_property
     def overview(self) -> Overview:
         """The dictionary as a whole."""
         firings_F = np.array(self._database.firings(), dtype=np.int64)

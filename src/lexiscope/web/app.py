@@ -26,7 +26,7 @@ from lexiscope.web.reader import MAX_CHARACTERS
 from lexiscope.web.rendering import STATIC, render
 from lexiscope.web.typed import TypedText, typed_text
 
-DEFAULT_PORT = 8421
+DEFAULT_PORT = 8765
 
 
 def create_app(root: Path | str, *, port: int = DEFAULT_PORT) -> FastAPI:

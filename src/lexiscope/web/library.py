@@ -55,6 +55,18 @@ class Dictionary:
         return TextReader(self.artifact, self.sae)
 
 
+def open_run(run: Path) -> Dictionary:
+    """The only dictionary of a run folder.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    found = Library(run).dictionaries()
+    if len(found) != 1:
+        raise InputError(f"{run} holds {len(found) or 'no'} indexes, one is needed; give the folder of one run")
+    return found[0]
+
+
 class Library:
     """Everything under one folder."""
 

@@ -47,9 +47,9 @@ def render(template: str, **values: Any) -> str:
 
 
 def level(activation: float, most: float) -> int:
-    """Step of the highlight, 0 for silence, 1..LEVELS for the rest; the square root keeps weak firings visible."""
+    """Step of the highlight, 0 for silence, 1..LEVELS in proportion for the rest."""
     share = max(0.0, activation / most) if most > 0 else 0.0
-    return min(LEVELS, math.ceil(math.sqrt(share) * LEVELS))
+    return min(LEVELS, math.ceil(share * LEVELS))
 
 
 def percent(share: float) -> str:
@@ -108,7 +108,8 @@ def query(values: Mapping[str, Any], **changes: Any) -> str:
 
 
 def activation_plot(found: ActivationHistogram) -> Plot:
-    ticks = [tick for tick in linear_ticks(found.high) if tick >= found.low]
+    step = (found.high - found.low) / 8
+    ticks = [tick for tick in linear_ticks(found.high) if found.low <= tick < found.high - step]
     return histogram(
         found.counts,
         found.low,
@@ -117,7 +118,7 @@ def activation_plot(found: ActivationHistogram) -> Plot:
         x_label="activation",
         unit="firings",
         y_label="firings",
-        x_ticks=[(tick, f"{tick:g}") for tick in ticks],
+        x_ticks=[*((tick, f"{tick:g}") for tick in ticks), (found.high, short(found.high))],
         value=short,
         logarithmic=True,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lexiscope.measure.metric import Better
-from lexiscope.measure.scorecard import SAE, Score, Scorecard
+from lexiscope.measure.scorecard import HEADLINES, SAE, Scorecard
+from lexiscope.measure.scores import Score
 from lexiscope.web.view import View
 
 
@@ -43,11 +44,7 @@ class MatchedConcept(View):
     """The same for the concept's labels moved to other tokens."""
 
 
-_HEADLINES = 4
-
-
 def score_table(scorecard: Scorecard) -> ScoreTable:
-    rows = list(scorecard.rows())
     recovered = scorecard.value("loss_recovered_mean_ablation")
     return ScoreTable(
         columns=scorecard.columns,
@@ -56,10 +53,10 @@ def score_table(scorecard: Scorecard) -> ScoreTable:
                 name=row.name,
                 unit=row.unit,
                 better=row.better,
-                headline=place < _HEADLINES or row is rows[-1],
+                headline=row.name in {*HEADLINES, "concept_coverage"},
                 scores=[row.scores.get(column) for column in scorecard.columns],
             )
-            for place, row in enumerate(rows)
+            for row in scorecard.rows()
         ],
         tokens=scorecard.activations.tokens,
         variance_unexplained=scorecard.value("fvu"),
@@ -72,7 +69,8 @@ def matched_concepts(scorecard: Scorecard) -> dict[int, list[MatchedConcept]]:
     """Feature → the concepts it tells best, clearest first. Those told no better than by chance are left out."""
     definitions = {concept.name: concept.definition for concept in scorecard.concepts.concepts}
     found: dict[int, list[MatchedConcept]] = {}
-    for best in scorecard.concepts.coverage[SAE].latents:
+    coverage = scorecard.concepts.coverage.get(SAE)
+    for best in coverage.latents if coverage else []:
         if best.latent is not None and best.f1 > 2 * best.chance_f1:
             concept = MatchedConcept(
                 name=best.concept,

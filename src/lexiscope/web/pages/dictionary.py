@@ -38,7 +38,7 @@ def read(
     page = found.index.features(sort, descending=descending, search=search, limit=limit, offset=offset)
     return DictionaryView(
         dictionary=facts(found, library),
-        overview=found.index.overview,
+        overview=found.index.overview(),
         scores=score_table(found.scorecard) if found.scorecard else None,
         page=page,
         concepts={

@@ -2,7 +2,7 @@
 
 const LEVELS = 20;
 
-export const level = (share) => (share > 0 ? Math.min(LEVELS, Math.ceil(Math.sqrt(share) * LEVELS)) : 0);
+export const level = (share) => (share > 0 ? Math.min(LEVELS, Math.ceil(share * LEVELS)) : 0);
 
 export const short = (number) => Number(number.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 });
 

@@ -1,0 +1,167 @@
+"""The whole app in headless Chromium. Oracle: what a reader sees, and the browser's own log of requests and errors.
+
+Screenshots go to the folder in LEXISCOPE_SCREENSHOTS, or to pytest's temporary one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+from index_world import Dictionary, Model
+
+from lexiscope.web.app import create_app
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
+    "--no-first-run --disable-quic"
+).split()
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def address(root, world):
+    """The running app."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        app = create_app(root, port=port)
+        app.state.library.dictionary("demo").reader.__dict__["_parts"] = (Model(world), Dictionary())
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watched(browser, address):
+    """A page, and a list of everything that went wrong on it."""
+    context = browser.new_context(viewport={"width": 1360, "height": 900}, color_scheme="light")
+    problems: list[str] = []
+
+    def on_request(request):
+        if not request.url.startswith(address):
+            problems.append(f"request to {request.url}")
+
+    context.on("request", on_request)
+    page = context.new_page()
+    page.on("console", lambda message: problems.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page, problems
+    context.close()
+
+
+@pytest.fixture
+def shoot(tmp_path):
+    folder = Path(os.environ.get("LEXISCOPE_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda page, name: page.screenshot(path=folder / f"{name}.png")
+
+
+def test_from_the_shelf_to_a_feature_to_your_own_text(watched, address, shoot):
+    page, problems = watched
+    page.goto(address)
+    page.get_by_role("link", name="demo").click()
+    page.wait_for_url("**/d/demo")
+    shoot(page, "dictionary")
+
+    page.get_by_role("link", name=re.compile("^Density")).click()
+    densities = [float(text.rstrip(" %")) for text in page.locator(".list tbody td:nth-child(5)").all_inner_texts()]
+    assert densities == sorted(densities, reverse=True)
+    page.get_by_role("link", name=re.compile("^Density")).click()
+    assert page.locator("th[aria-sort=ascending]").count() == 1
+
+    page.keyboard.press("/")
+    page.keyboard.type("mary")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**search=mary**")
+    shoot(page, "search")
+    assert "match" in page.locator(".count").inner_text()
+
+    page.locator(".list tbody th a", has_text="14").click()
+    page.wait_for_url("**/features/14")
+    assert page.locator("h1").inner_text() == "Feature 14"
+    assert page.locator(".peak").first.inner_text().strip() in {"Mary", "John"}
+    shoot(page, "feature")
+
+    page.locator("#try textarea").fill("Then John saw a bird")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#try mark")
+    assert page.locator("#try mark").all_inner_texts() == [" John"]
+
+    page.locator("h1").click()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**/features/15")
+    assert "<script>" in page.locator(".examples").inner_text()
+
+    page.keyboard.press("t")
+    page.wait_for_url("**/text")
+    page.locator("textarea").fill("When John met Mary, the sparrow was on the table.")
+    page.get_by_role("button", name="Read").click()
+    page.wait_for_selector(".gloss")
+    assert page.locator(".gloss .token").first.inner_text() == "When"
+    page.locator(".fired li", has_text="Mary").get_by_role("button").click()
+    assert page.locator(".gloss .token:not(.a0)").all_inner_texts() == [" John", " Mary"]
+    shoot(page, "text")
+    assert problems == []
+
+
+def test_an_error_is_shown_where_it_happens(watched, address):
+    page, problems = watched
+    page.goto(f"{address}/d/demo/text")
+    page.locator("textarea").evaluate(
+        "field => { field.removeAttribute('maxlength'); field.value = 'x'.repeat(5000); }"
+    )
+    page.get_by_role("button", name="Read").click()
+    page.wait_for_selector(".problem")
+    assert "4000" in page.locator(".problem").inner_text()
+    problems[:] = [problem for problem in problems if "422" not in problem]  # the browser logs the refusal itself
+    assert problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1360, 420])
+def test_nothing_is_wider_than_the_window(browser, address, shoot, scheme, width):
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    for name, path in (("dictionary", "/d/demo"), ("feature", "/d/demo/features/3"), ("text", "/d/demo/text")):
+        page.goto(address + path)
+        shoot(page, f"{name}-{scheme}-{width}")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+    context.close()
+
+
+def test_the_report_needs_nothing(browser, root):
+    from lexiscope.web.report import write_report
+
+    context = browser.new_context()
+    problems: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("request", lambda request: problems.append(request.url) if "report.html" not in request.url else None)
+    page.goto(write_report(root / "demo").as_uri())
+    assert page.locator("article").count() > 5
+    assert problems == []
+    context.close()

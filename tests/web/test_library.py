@@ -1,0 +1,35 @@
+"""Oracle: folders made by hand."""
+
+from __future__ import annotations
+
+import shutil
+
+from lexiscope.web.library import Library
+
+
+def test_an_index_finds_its_sae_and_scorecard(root):
+    [dictionary] = Library(root).dictionaries()
+    assert dictionary.name == "demo"
+    assert dictionary.sae.path == root / "demo" / "sae"
+    assert dictionary.scorecard.architecture == "topk"
+
+
+def test_names_are_unique_and_fit_addresses(root, tmp_path):
+    for folder in ("a b/index", "a-b/index", "ä/<script>", "plain"):
+        shutil.copytree(root / "demo" / "index", tmp_path / folder)
+    names = [dictionary.name for dictionary in Library(tmp_path).dictionaries()]
+    assert names == ["a-b", "a-b-2", "plain", "script"]
+
+
+def test_a_folder_that_changes_is_seen_and_the_rest_stays_open(root, tmp_path):
+    shutil.copytree(root / "demo", tmp_path / "one")
+    library = Library(tmp_path)
+    [first] = library.dictionaries()
+    shutil.copytree(root / "demo", tmp_path / "two")
+    names = [dictionary.name for dictionary in library.dictionaries()]
+    assert names == ["one", "two"]
+    assert library.dictionary("one") is first
+    shutil.rmtree(tmp_path / "one" / "scorecard")
+    shutil.rmtree(tmp_path / "two" / "scorecard")
+    library.dictionaries()
+    assert library.dictionary("one").scorecard is None

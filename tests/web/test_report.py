@@ -1,0 +1,66 @@
+"""Oracle: the HTML parsed by the standard library, and the index for what is in it."""
+
+from __future__ import annotations
+
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from lexiscope.core.errors import InputError
+from lexiscope.web.library import open_run
+from lexiscope.web.report import select, write_report
+
+
+class Elements(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_it_is_one_file_that_loads_and_runs_nothing(root):
+    page = Elements(write_report(root / "demo").read_text(encoding="utf-8"))
+    found = open_run(root / "demo")
+    tags = [tag for tag, _ in page.elements]
+    assert not {"script", "link", "img", "a", "iframe"} & set(tags)
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on") or name in {"src", "href", "style"}]
+    assert tags.count("article") == len(select(found.index, found.concepts, 0.8))
+    assert "18 % of the variance" in page.text
+    assert "tells def head with F1 0.98" in page.text
+    assert [file.name for file in (root / "demo").iterdir() if file.name.startswith(".")] == []
+
+
+def test_it_is_the_same_each_time(root):
+    assert write_report(root / "demo").read_bytes() == write_report(root / "demo").read_bytes()
+
+
+def test_without_a_scorecard_it_says_that_nothing_was_measured(root, tmp_path):
+    for part in ("index", "sae"):
+        shutil.copytree(root / "demo" / part, tmp_path / part)
+    page = Elements(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert "Nobody has measured" in page.text
+
+
+def test_the_selection_follows_its_rule(root):
+    found = open_run(root / "demo")
+    chosen = select(found.index, found.concepts, 0.95, count=10)
+    assert chosen[:2] == [4, 2]  # the concepts told with F1 1.0 and 0.98; "a name" with 0.91 is below the bar
+    assert len(chosen) == len(set(chosen)) == 10
+    for number in chosen[2:]:
+        feature = found.index.feature(number)
+        assert feature.firings >= 30
+        assert feature.density <= 0.02
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no indexes"):
+        write_report(tmp_path)
