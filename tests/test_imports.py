@@ -6,7 +6,19 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = ["torch", "transformers", "datasets", "fastapi", "uvicorn", "duckdb", "numpy"]
+
+
+CALL = """
+sys.argv = {arguments!r}
+from lexiscope.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+"""
 
 
 def loaded_by(code: str) -> set[str]:
@@ -19,16 +31,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not loaded_by("import lexiscope") & set(HEAVY)
 
 
-def test_help_loads_nothing_heavy() -> None:
-    call = (
-        "sys.argv = ['lexiscope', '--help']\nfrom lexiscope.cli.main import main\ntry: main()\nexcept SystemExit: pass"
-    )
-    assert not loaded_by(call) & set(HEAVY)
-
-
-def test_help_of_a_verb_loads_nothing_heavy() -> None:
-    call = "sys.argv = ['lexiscope', 'train', '--help']\nfrom lexiscope.cli.main import main\ntry: main()\nexcept SystemExit: pass"
-    assert not loaded_by(call) & set(HEAVY)
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert not loaded_by(CALL.format(arguments=["lexiscope", *arguments])) & set(HEAVY)
 
 
 def test_public_names_can_be_imported() -> None:

@@ -38,13 +38,8 @@ def run(
     loaded = LanguageModel(asked.model, device=device, dtype=asked.model_dtype)
     hooks = [str(point) for point in asked.hooks] or [f"resid_post.{loaded.num_layers // 2}"]
     text = Corpus(asked.corpus, seed=asked.seed, split=asked.split, text_column=asked.text_column)
-    sizes = {
-        "hooks": hooks,
-        "dtype": asked.dtype,
-        "context": asked.context,
-        "batch": asked.batch,
-        "tokens": asked.tokens,
-    }
+    context = asked.context or min(256, loaded.max_context)
+    sizes = {"hooks": hooks, "dtype": asked.dtype, "context": context, "batch": asked.batch, "tokens": asked.tokens}
     if finished(out, "store", sizes):
         say(f"{out} is done already")
     else:
@@ -54,7 +49,7 @@ def run(
             hooks,
             out=out,
             tokens=asked.tokens,
-            context=asked.context,
+            context=context,
             batch=asked.batch,
             dtype=asked.dtype,
             seed=asked.seed,

@@ -21,7 +21,7 @@ from lexiscope.harvest.harvest import harvest
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.index.build import build_index
 from lexiscope.lm.model import LanguageModel
-from lexiscope.measure.scorecard import Scorecard, measure
+from lexiscope.measure.scorecard import MeasureConfig, Scorecard, measure
 from lexiscope.saes import SparseAutoencoder
 from lexiscope.saes.registry import read_config
 from lexiscope.text.corpus import Corpus
@@ -42,6 +42,7 @@ class DemoSettings(Config):
     context: int = Field(256, ge=2)
     sae: dict[str, Any] = Field(default_factory=lambda: {"architecture": "topk", "expansion": 16, "k": 32})
     optimise: dict[str, Any] = Field(default_factory=lambda: {"tokens": 4_000_000})
+    measure: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
 
 
@@ -58,12 +59,16 @@ class PipelineResult:
     def summary(self) -> dict[str, Any]:
         """The figures of the run, ready for JSON."""
         scores = self.card.summary()
+        coverage = scores.pop("concept_coverage")
+        if "random_dictionary" in coverage:
+            coverage["random"] = coverage.pop("random_dictionary")
         return {
             "seconds": {**self.seconds, "total": sum(self.seconds.values())},
             "peak_rss_bytes": peak_rss_bytes(),
             "tokens": self.store.num_tokens,
             "L0": scores.pop("l0"),
             **scores,
+            "concept_coverage": coverage,
         }
 
     def table(self) -> Table:
@@ -91,6 +96,7 @@ def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> Pipeline
         model = LanguageModel(asked.model)
         hook = asked.hook or f"resid_post.{max(0, model.num_layers // 2 - 1)}"
         sae_config = read_config(asked.sae, "sae")
+        measure_config = MeasureConfig.read({"seed": asked.seed, **asked.measure}, "measure")
         train_config = TrainConfig.read({"seed": asked.seed, **asked.optimise}, "optimise")
         corpus = Corpus(asked.corpus, seed=asked.seed)
     with timed("harvest"):
@@ -116,8 +122,9 @@ def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> Pipeline
         sae = SparseAutoencoder.load(out / "sae")
         assert sae.artifact is not None
     with timed("measure"):
-        if not finished(out / "scorecard", "scorecard", {}, [store.artifact, sae.artifact]):
-            measure(sae, model, store, out=out / "scorecard", progress=progress)
+        measured = measure_config.model_dump(mode="json")
+        if not finished(out / "scorecard", "scorecard", measured, [store.artifact, sae.artifact]):
+            measure(sae, model, store, config=measure_config, out=out / "scorecard", progress=progress)
         card = Scorecard.open(out / "scorecard")
     with timed("index"):
         if not finished(out / "index", "index", {}, [store.artifact, sae.artifact]):

@@ -23,7 +23,8 @@ class HarvestRecipe(Config):
     hooks: list[str] = Field(default_factory=list)
     """Hook points; none means the residual stream after the middle block."""
     tokens: int = Field(2_000_000, ge=1)
-    context: int = Field(256, ge=2)
+    context: int | None = Field(None, ge=2)
+    """Tokens per context. None: 256, or as many as the model takes."""
     batch: int = Field(32, ge=1)
     dtype: StoredDtype = "bfloat16"
     """How activations are stored."""

@@ -25,12 +25,16 @@ def line(rng: random.Random) -> str:
             f"{c} * {d} = {c * d}",
             f"{SMALL[c].capitalize()} {rng.choice(PLURALS)} and {SMALL[d]} {rng.choice(PLURALS)}.",
             f"It happened on {rng.choice(DAYS)}, {date}.",
-            f"{rng.randint(1900, 2040)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02} "
-            f"{rng.randrange(24):02}:{rng.randrange(60):02}",
+            (
+                f"{rng.randint(1900, 2040)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02} "
+                f"{rng.randrange(24):02}:{rng.randrange(60):02}"
+            ),
             f"The {rng.choice(OBJECTS)} costs ${rng.randint(1, 500)}.{rng.randrange(100):02}.",
             f"The war lasted from {(year := rng.randint(1100, 1980))} to {year + rng.randint(1, 19)}.",
-            f"The {rng.choice(OBJECTS)} weighs {rng.randint(1, 90)}.{rng.randrange(10)} kg, "
-            f"about {rng.randint(1, 99)}%.",
+            (
+                f"The {rng.choice(OBJECTS)} weighs {rng.randint(1, 90)}.{rng.randrange(10)} kg, "
+                f"about {rng.randint(1, 99)}%."
+            ),
             f"x = {rng.uniform(-10, 10):.3f}, y = {rng.uniform(-10, 10):.3f}",
             " ".join([*DAYS, *DAYS][(start := rng.randrange(7)) : start + rng.randint(3, 6)]),
             " ".join(MONTHS[(start := rng.randrange(8)) : start + rng.randint(3, 5)]),
