@@ -18,7 +18,10 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}
         (" the", " the"),
         ("the", "the"),
         (" ", "·"),
-        ("  the", " ·the"),
+        ("the ", "the "),
+        ("of the ", "of the "),
+        ("  the", "··the"),
+        ("the \n", "the·↵"),
         ("\n    ", "↵·⁴"),
         ("\n\n", "↵↵"),
         (" " * 12, "·¹²"),
@@ -40,7 +43,11 @@ def test_on_its_own_the_space_in_front_is_drawn():
 
 
 def test_nothing_invisible_gets_through():
-    hidden = [character for character in map(chr, range(sys.maxunicode)) if unicodedata.category(character) in _HIDDEN]
+    hidden = [
+        character
+        for character in map(chr, range(sys.maxunicode))
+        if unicodedata.category(character) in _HIDDEN and character != " "
+    ]
     assert len(hidden) > 2000
     for character in [*hidden, "\ue000", "\U0010ffff"]:
         shown = visible(f"a{character}b")

@@ -8,22 +8,23 @@ import unicodedata
 _GLYPHS = {"\n": "↵", "\r": "␍", "\t": "→", " ": "·"}
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONGEST = 48
+_SINGLE_SPACE = re.compile(r"((?<!\s) (?!\s))")
 
 
 def visible(piece: str) -> str:
-    """A token inside running text: one space in front of a word stays a space, everything else that is blank is drawn.
+    """A token inside running text: single spaces beside letters stay spaces, everything else that is blank is drawn.
 
     A raised number counts repeats: ``·⁸`` is eight spaces. Control characters, bidirectional and zero-width marks and
     odd spaces appear by name, such as ⟨U+202E⟩. HTML is not escaped here: the template does that.
     """
-    if piece.startswith(" ") and piece.strip():
-        return " " + _drawn(piece[1:])
-    return _drawn(piece)
+    if piece.isspace():
+        return labelled(piece)
+    return _cut("".join(" " if part == " " else _drawn(part) for part in _SINGLE_SPACE.split(piece)))
 
 
 def labelled(piece: str) -> str:
     """A token on its own, as in a list: the space in front is drawn, too."""
-    return _drawn(piece)
+    return _cut(_drawn(piece))
 
 
 def _drawn(piece: str) -> str:
@@ -31,6 +32,10 @@ def _drawn(piece: str) -> str:
     shown = re.sub(r"([·↵])\1{2,}", lambda run: run[1] + str(len(run[0])).translate(_RAISED), shown)
     if unicodedata.category(piece[:1] or " ") in {"Mn", "Me"}:
         shown = "◌" + shown
+    return shown
+
+
+def _cut(shown: str) -> str:
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
