@@ -14,6 +14,10 @@ def test_an_index_finds_its_sae_and_scorecard(root):
     assert dictionary.scorecard.architecture == "topk"
 
 
+def test_the_name_is_the_same_when_only_the_run_is_shown(root):
+    assert [dictionary.name for dictionary in Library(root / "demo").dictionaries()] == ["demo"]
+
+
 def test_names_are_unique_and_fit_addresses(root, tmp_path):
     for folder in ("a b/index", "a-b/index", "ä/<script>", "plain"):
         shutil.copytree(root / "demo" / "index", tmp_path / folder)

@@ -83,7 +83,7 @@ class Library:
             for index in artifacts:
                 if index.kind != "index":
                     continue
-                name = _name(index.path.relative_to(self.root), taken=found)
+                name = _name(index.path, self.root, taken=found)
                 made_from = index.source("sae")
                 sae = next((item for item in artifacts if item.kind == "sae" and _same(item, made_from)), None)
                 scorecards = [item for item in artifacts if item.kind == "scorecard"]
@@ -105,9 +105,9 @@ class Library:
         return self._dictionaries[name]
 
 
-def _name(path: Path, taken: Container[str]) -> str:
-    """A name for addresses from a relative path; ``demo/index`` is ``demo``."""
-    parts = [part for part in path.parts if part != "index"] or ["index"]
+def _name(path: Path, root: Path, taken: Container[str]) -> str:
+    """A name for addresses: ``runs/demo/index`` is ``demo``, whether ``runs`` is shown or ``runs/demo``."""
+    parts = [part for part in path.relative_to(root).parts if part != "index"] or [root.name]
     name = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(parts)).strip("-") or "index"
     number = 1
     while (unique := name if number == 1 else f"{name}-{number}") in taken:

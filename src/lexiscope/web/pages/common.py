@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -51,10 +52,15 @@ def facts(dictionary: Dictionary, library: Library) -> DictionaryFacts:
         hook=dictionary.artifact.config["hook"],
         num_features=dictionary.artifact.config["num_latents"],
         num_tokens=manifest["num_tokens"],
-        model=str(sources.get("model", {}).get("name", "unknown")),
+        model=_short_name(str(sources.get("model", {}).get("name", "unknown"))),
         corpus=str(corpus.get("source", "unknown")),
         licences=[str(licence) for licence in corpus.get("licences", [])],
         sae_fingerprint=sae and sae["fingerprint"],
         index_fingerprint=dictionary.artifact.fingerprint,
         made_with=manifest["software"]["lexiscope"],
     )
+
+
+def _short_name(model: str) -> str:
+    """A model from a folder goes by the folder's name; a name of the hub stays whole."""
+    return Path(model).name if Path(model).is_absolute() else model
