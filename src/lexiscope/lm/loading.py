@@ -41,9 +41,11 @@ _ASKS_FOR_CODE = ("attn_implementation", "experts_implementation", "auto_map", "
 class ModelFolder:
     """A folder with a configuration and the weights that belong to it, both checked.
 
-    ``revision`` is the commit on the Hugging Face hub, None for a local folder.
+    ``revision`` is the commit on the Hugging Face hub, None for a local folder. ``name`` finds it again from anywhere: a
+    local folder goes by its absolute path.
     """
 
+    name: str
     path: Path
     revision: str | None
     config: dict[str, Any]
@@ -63,7 +65,8 @@ def find_folder(source: str | Path, revision: str | None) -> ModelFolder:
     """
     path, commit = _locate(source, revision)
     config = _read_json(path / "config.json")
-    return ModelFolder(path, commit, config, _check_weights(path))
+    name = str(source) if source == "demo" or commit else str(path.absolute())
+    return ModelFolder(name, path, commit, config, _check_weights(path))
 
 
 def load_module(folder: ModelFolder, *, dtype: Dtype, device: str) -> PreTrainedModel:

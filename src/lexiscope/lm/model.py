@@ -51,7 +51,7 @@ class LanguageModel:
     ) -> None:
         require_transformers()
         folder = find_folder(source, revision)
-        self.name: str = str(source)
+        self.name: str = folder.name
         self.revision: str | None = folder.revision
         self.fingerprint: str = folder.fingerprint()
         """SHA-256 over the configuration and the files of weights."""

@@ -14,7 +14,6 @@ from lexiscope.core.artifact import Artifact, open_artifact, write_artifact, wri
 from lexiscope.core.config import Config, describe
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.progress import SILENT, Progress
-from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.concepts.report import ConceptReport
@@ -22,7 +21,7 @@ from lexiscope.measure.heldout import Excerpts, text_of
 from lexiscope.measure.passes import HeldoutText, score_concepts, score_predictions, score_reconstructions
 from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Row, Score
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.saes.baselines import fit_mean_only, fit_neurons, fit_pca, fit_random_dictionary, fit_untrained
+from lexiscope.saes.baselines import fit_all
 from lexiscope.text.corpus import Corpus
 
 __all__ = ["SAE", "MeasureConfig", "Score", "Scorecard", "measure"]
@@ -220,13 +219,5 @@ def _baselines(sae: SparseAutoencoder, store: ActivationStore, config: MeasureCo
         store.batches(sae.hook, batch_tokens=config.sample_tokens, seed=config.seed, split="train", epochs=1)
     )
     l0 = len(sae.encode(sample_TD.to(device))) / len(sample_TD)
-    k = max(1, round(l0))
-    random_seed, untrained_seed = (derive_seed(config.seed, name) for name in ("random dictionary", "untrained"))
-    fitted = {
-        "mean_only": fit_mean_only(sample_TD),
-        "neurons": fit_neurons(sample_TD),
-        "pca": fit_pca(sample_TD, k=min(k, sae.width)),
-        "random_dictionary": fit_random_dictionary(sample_TD, num_latents=sae.num_latents, k=k, seed=random_seed),
-        "untrained": fit_untrained(sample_TD, num_latents=sae.num_latents, k=k, seed=untrained_seed),
-    }
+    fitted = fit_all(sample_TD, num_latents=sae.num_latents, k=max(1, round(l0)), seed=config.seed)
     return {name: baseline.to(device) for name, baseline in fitted.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from lexiscope.core.seeds import derive_seed
 from lexiscope.saes import topk
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.saes.baselines import mean_only, neurons, pca, random_dictionary
@@ -44,5 +45,6 @@ def fit_all(sample_TD: Tensor, *, num_latents: int, k: int, seed: int = 0) -> di
         "neurons": fit_neurons(sample_TD),
         "pca": fit_pca(sample_TD, k=k),
         "random_dictionary": fit_random_dictionary(sample_TD, num_latents=num_latents, k=k, seed=seed),
-        "untrained": fit_untrained(sample_TD, num_latents=num_latents, k=k, seed=seed),
+        # Another seed, or it would have the random dictionary's directions.
+        "untrained": fit_untrained(sample_TD, num_latents=num_latents, k=k, seed=derive_seed(seed, "untrained")),
     }
