@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= runs/demo
 
-.PHONY: demo test lint format types check bench view clean
+.PHONY: help demo view test lint format types check docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -18,7 +18,7 @@ view: $(VENV)/.installed  ## open the web app on the demo's folder
 
 test: $(VENV)/.tested  ## the whole test suite
 	$(BIN)/python tools/chromium.py
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 lint: $(VENV)/.tested  ## style
 	$(BIN)/ruff check src tests tools bench
@@ -32,6 +32,10 @@ types: $(VENV)/.tested  ## the strict type checker
 	$(BIN)/mypy
 
 check: lint types test  ## what a change has to pass
+
+docs: $(VENV)/.tested  ## check the documentation, and take the README's pictures from the demo's folder
+	$(BIN)/pytest tests/test_docs.py
+	$(BIN)/python tools/screenshots.py $(RUNS)
 
 bench: $(VENV)/.installed  ## speed: harvest against the bare forward, the training step against a dense one
 	$(BIN)/python bench/harvest.py

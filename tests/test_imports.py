@@ -41,3 +41,9 @@ def test_public_names_can_be_imported() -> None:
 
     for name in lexiscope.__all__:
         assert getattr(lexiscope, name) is not None
+
+
+def test_every_public_name_has_a_home() -> None:
+    import lexiscope
+
+    assert lexiscope.__all__ == sorted([*lexiscope._HOMES, "__version__"])

@@ -22,7 +22,18 @@ _HOMES = {
     "SparseCodes": "lexiscope.core.codes",
 }
 
-__all__ = sorted(["__version__", *_HOMES])
+__all__ = [
+    "ActivationStore",
+    "ActivationStream",
+    "Corpus",
+    "FeatureIndex",
+    "HookPoint",
+    "LanguageModel",
+    "Scorecard",
+    "SparseAutoencoder",
+    "SparseCodes",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,8 +41,8 @@ _ASKS_FOR_CODE = ("attn_implementation", "experts_implementation", "auto_map", "
 class ModelFolder:
     """A folder with a configuration and the weights that belong to it, both checked.
 
-    ``revision`` is the commit on the Hugging Face hub, None for a local folder. ``name`` finds it again from anywhere: a
-    local folder goes by its absolute path.
+    ``revision`` is the commit on the Hugging Face hub, None for a local folder. ``name`` finds it again from anywhere:
+    a local folder goes by its absolute path.
     """
 
     name: str

@@ -70,6 +70,8 @@ def take_rows(
 
 
 def provenance(source: ActivationSource) -> tuple[list[Artifact], dict[str, Any]]:
-    """The artifact it reads and what that was made from, for a manifest; nothing for activations held in memory."""
-    artifact = getattr(source, "artifact", None)
-    return ([], {}) if artifact is None else ([artifact], dict(artifact.manifest["sources"]))
+    """For a manifest: the artifact that is read and what it was made from, or what a live stream says of itself."""
+    if (artifact := getattr(source, "artifact", None)) is not None:
+        return [artifact], dict(artifact.manifest["sources"])
+    describe = getattr(source, "describe", dict)
+    return [], describe()
