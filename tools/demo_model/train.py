@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from mix import BOUNDARY, SHARES
+from mix import BOUNDARY, FINISHING_SHARES, SHARES
 from safetensors.torch import load_file, save_file
 from tasks import report
 from tokenizers import Tokenizer
@@ -32,15 +33,14 @@ DECAY_SHARE = 0.4
 MATRIX_RATE, OTHER_RATE, WEIGHT_DECAY = 6e-3, 3e-3, 0.05
 
 
-def rows(data: Path, split: str, seed: int, skip_steps: int = 0, count: int = ROWS) -> Iterator[Tensor]:
-    """Batches [count, CONTEXT + 1] in which each source has its share; every row begins with the boundary token.
+def rows(data: Path, split: str, seed: int, *, skip_steps: int = 0, finish_from: float = math.inf) -> Iterator[Tensor]:
+    """Batches [ROWS, CONTEXT + 1] in which each source has its share; every row begins with the boundary token.
 
-    Each source is read in windows in random order, over and over.
+    Each source is read in windows in random order, over and over. Shares change at step ``finish_from``.
     """
     rng = np.random.default_rng(seed)
     names = list(SHARES)
-    shares = np.array(list(SHARES.values()))
-    shares /= shares.sum()
+    shares, finishing = (np.array([table[name] for name in names]) for table in (SHARES, FINISHING_SHARES))
     tokens = {name: np.load(data / f"{name}.{split}.npy", mmap_mode="r") for name in names}
     orders: dict[str, Iterator[int]] = {}
 
@@ -55,12 +55,13 @@ def rows(data: Path, split: str, seed: int, skip_steps: int = 0, count: int = RO
         orders[name] = windows(name)
     step = 0
     while True:
-        chosen = rng.choice(len(names), size=count, p=shares)
+        now = finishing if step >= finish_from else shares
+        chosen = rng.choice(len(names), size=ROWS, p=now / now.sum())
         picked = [(names[index], next(orders[names[index]])) for index in chosen]
         step += 1
         if step <= skip_steps:
             continue
-        batch = np.zeros((count, CONTEXT + 1), dtype=np.int64)
+        batch = np.zeros((ROWS, CONTEXT + 1), dtype=np.int64)
         for row, (name, start) in enumerate(picked):
             piece = tokens[name][start : start + CONTEXT]
             batch[row, 1 : 1 + len(piece)] = piece
@@ -128,7 +129,8 @@ def main() -> None:
     heldout = [batch for batch, _ in zip(rows(arguments.data, "heldout", seed=1), range(6), strict=False)]
     log = (arguments.out / "log.jsonl").open("a")
     began, mean = time.time(), 0.0
-    for step, batch in enumerate(rows(arguments.data, "train", arguments.seed, skip_steps=first), start=first):
+    batches = rows(arguments.data, "train", arguments.seed, skip_steps=first, finish_from=(1 - DECAY_SHARE) * steps)
+    for step, batch in enumerate(batches, start=first):
         if step == steps:
             break
         loss = step_loss(batch)
