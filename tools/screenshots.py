@@ -10,8 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lexiscope.measure.scorecard import SAE, Scorecard
 from playwright.sync_api import sync_playwright
+
+from lexiscope.measure.scorecard import SAE, Scorecard
 
 TEXT = 'def area(width, height=2):\n    """Multiply them."""\n    return width * height  # in metres\n'
 

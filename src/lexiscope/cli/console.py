@@ -21,13 +21,14 @@ class Bar:
 
     def __init__(self, bars: Progress, title: str, total: float | None, unit: str) -> None:
         self._bars, self._unit, self._began, self._done = bars, unit, time.monotonic(), 0.0
+        self._note = ""
         self._id = bars.add_task(title, total=total, rate="", note="")
 
     def advance(self, amount: float, note: str = "") -> None:
         self._done += amount
         rate = self._done / max(time.monotonic() - self._began, 1e-9)
-        shown = {"note": note} if note else {}
-        self._bars.update(self._id, advance=amount, rate=f"{rate:,.0f} {self._unit}/s", **shown)
+        self._note = note or self._note
+        self._bars.update(self._id, advance=amount, rate=f"{rate:,.0f} {self._unit}/s", note=self._note)
 
 
 class Lines:

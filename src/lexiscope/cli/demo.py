@@ -31,7 +31,7 @@ def run(
     if json:
         show_json(result.summary())
         return
-    output.print(result.card)
+    output.print(str(result.card), markup=False, soft_wrap=True)
     output.print(result.table())
     say(f"a page to read and pass on: {out / 'report.html'}")
     say(f"to browse it:               lexiscope view {out}")

@@ -21,14 +21,14 @@ def run(
     json: Json = False,
 ) -> None:
     """Write down for every feature where it fires, on what, and what it does to the logits."""
+    from lexiscope import saes
     from lexiscope.cli.console import ConsoleProgress, say, show_json
     from lexiscope.cli.inputs import open_model, open_store
     from lexiscope.cli.stage import finished
     from lexiscope.index.build import build_index
     from lexiscope.index.feature_index import FeatureIndex
-    from lexiscope.saes import SparseAutoencoder
 
-    autoencoder = SparseAutoencoder.load(sae)
+    autoencoder = saes.load(sae)
     assert autoencoder.artifact is not None
     activations = open_store(autoencoder.artifact, store)
     if finished(out, "index", {}, [activations.artifact, autoencoder.artifact]):

@@ -25,15 +25,15 @@ def run(
     json: Json = False,
 ) -> None:
     """Score an autoencoder, beside what trivial dictionaries score on the same tokens."""
+    from lexiscope import saes
     from lexiscope.cli.console import ConsoleProgress, output, say, show_json
     from lexiscope.cli.inputs import open_model, open_store
     from lexiscope.cli.stage import finished, settings
     from lexiscope.measure.scorecard import MeasureConfig, Scorecard, measure
-    from lexiscope.saes import SparseAutoencoder
     from lexiscope.text.corpus import Corpus
 
     config = MeasureConfig.read(settings("measure", None, {}, assignments), "--set")
-    autoencoder = SparseAutoencoder.load(sae)
+    autoencoder = saes.load(sae)
     assert autoencoder.artifact is not None
     activations = open_store(autoencoder.artifact, store)
     if finished(out, "scorecard", config.model_dump(mode="json"), [activations.artifact, autoencoder.artifact]):
@@ -52,4 +52,4 @@ def run(
     if json:
         show_json(card.summary())
     else:
-        output.print(card)
+        output.print(str(card), markup=False, soft_wrap=True)

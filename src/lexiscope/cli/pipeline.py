@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 from rich.table import Table
 
+from lexiscope import saes
 from lexiscope.cli.stage import finished
 from lexiscope.core.config import Config
 from lexiscope.core.progress import Progress
@@ -119,7 +120,7 @@ def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> Pipeline
         trained = {"sae": sae_config.model_dump(mode="json"), "train": train_config.model_dump(mode="json")}
         if not finished(out / "sae", "sae", trained, [store.artifact]):
             train(store, sae_config, train_config, out=out / "sae", progress=progress)
-        sae = SparseAutoencoder.load(out / "sae")
+        sae = saes.load(out / "sae")
         assert sae.artifact is not None
     with timed("measure"):
         measured = measure_config.model_dump(mode="json")

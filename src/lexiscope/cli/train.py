@@ -18,11 +18,11 @@ def run(
     json: Json = False,
 ) -> None:
     """Train a sparse autoencoder, e.g. with --set sae.architecture=topk --set sae.k=32 --set optimise.tokens=4e6."""
+    from lexiscope import saes
     from lexiscope.cli.console import ConsoleProgress, say, show_json
     from lexiscope.cli.recipes import TrainRecipe
     from lexiscope.cli.stage import finished, settings
     from lexiscope.harvest.store import ActivationStore
-    from lexiscope.saes import SparseAutoencoder
     from lexiscope.saes.registry import read_config
     from lexiscope.train.config import TrainConfig
     from lexiscope.train.trainer import train
@@ -39,7 +39,7 @@ def run(
     }
     if finished(out, "sae", wanted, [opened.artifact]):
         say(f"{out} is done already")
-        sae = SparseAutoencoder.load(out)
+        sae = saes.load(out)
     else:
         sae = train(opened, sae_config, train_config, hook=asked.hook, out=out, progress=ConsoleProgress())
     assert sae.artifact is not None

@@ -9,9 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from lexiscope.saes.base import Batch, SparseAutoencoder, TrainingState
-from lexiscope.saes.registry import architectures, create, read_config
-
-load = SparseAutoencoder.load
+from lexiscope.saes.registry import architectures, create, load, read_config
 
 __all__ = ["Batch", "SparseAutoencoder", "TrainingState", "architectures", "create", "load", "read_config"]
 

@@ -17,7 +17,7 @@ import safetensors.torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from lexiscope.core.artifact import Artifact, open_artifact, write_artifact
+from lexiscope.core.artifact import Artifact, write_artifact
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.config import Config
 from lexiscope.core.errors import ArtifactError, InputError
@@ -180,19 +180,4 @@ class SparseAutoencoder(nn.Module, ABC):
         except (InputError, KeyError, TypeError, RuntimeError, OSError, safetensors.SafetensorError) as error:
             raise ArtifactError(f"{where} do not make a {cls.__name__} ({error}); train it again") from None
         sae.hook = None if settings.get("hook") is None else HookPoint.parse(settings["hook"])
-        return sae
-
-    @staticmethod
-    def load(path: Path | str) -> SparseAutoencoder:
-        """Open a saved autoencoder of any architecture.
-
-        Raises:
-            ArtifactError: it is not one, or it is damaged.
-        """
-        from lexiscope.saes.registry import class_of
-
-        artifact = open_artifact(path, "sae")
-        name = str(artifact.config.get("sae", {}).get("architecture"))
-        sae = class_of(name).read_weights(artifact.config, artifact.file(WEIGHTS).parent)
-        sae.artifact = artifact
         return sae

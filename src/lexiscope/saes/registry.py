@@ -10,8 +10,9 @@ from types import ModuleType
 
 from torch import Tensor
 
+from lexiscope.core.artifact import open_artifact
 from lexiscope.core.errors import InputError
-from lexiscope.saes.base import SaeConfig, SparseAutoencoder
+from lexiscope.saes.base import WEIGHTS, SaeConfig, SparseAutoencoder
 
 NOT_ARCHITECTURES = {"__init__", "base", "parts", "registry"}
 """Files beside them that are none."""
@@ -57,3 +58,16 @@ def read_config(values: dict[str, object], where: str) -> SaeConfig:
 def create(config: SaeConfig, sample_TD: Tensor, *, seed: int = 0) -> SparseAutoencoder:
     """A new autoencoder (or a finished baseline) with these settings, started from a sample of activations."""
     return class_of(config.architecture).from_sample(config, sample_TD, seed=seed)
+
+
+def load(path: Path | str) -> SparseAutoencoder:
+    """Open a saved autoencoder of any architecture.
+
+    Raises:
+        ArtifactError: it is not one, or it is damaged.
+    """
+    artifact = open_artifact(path, "sae")
+    name = str(artifact.config.get("sae", {}).get("architecture"))
+    sae = class_of(name).read_weights(artifact.config, artifact.file(WEIGHTS).parent)
+    sae.artifact = artifact
+    return sae

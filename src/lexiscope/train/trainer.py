@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lexiscope import saes
 from lexiscope.core.artifact import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
@@ -83,7 +84,7 @@ def train(
         draft.notes["heldout"] = check_saved(draft.path, sae, expected, heldout)._asdict()
         draft.notes["choices"] = {name: choice._asdict() for name, choice in choices.items()}
         draft.notes["threads"] = torch.get_num_threads()
-    return SparseAutoencoder.load(out)
+    return saes.load(out)
 
 
 def optimise(

@@ -6,6 +6,7 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from lexiscope import saes
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.core.hookpoint import HookPoint
@@ -70,7 +71,6 @@ class TextReader:
         if self._sae is None:
             raise InputError("the SAE of this index is not in the folder that is shown; put it there to read texts")
         from lexiscope.lm.model import LanguageModel
-        from lexiscope.saes.base import SparseAutoencoder
 
         wanted = self._index.manifest["sources"]["model"]
         try:
@@ -79,4 +79,4 @@ class TextReader:
             raise InputError(f"the model of this dictionary can't be loaded: {error}") from None
         if model.fingerprint != wanted["fingerprint"]:
             raise InputError(f"{wanted['name']} has changed since this dictionary was indexed; index again")
-        return model, SparseAutoencoder.load(self._sae.path)
+        return model, saes.load(self._sae.path)
