@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +155,12 @@ def test_a_name_comes_before_a_folder_of_that_name(tmp_path, monkeypatch):
     for name in ("stdlib", "demo"):
         assert next(Corpus(name).documents()).id.startswith("stdlib:")
     assert next(Corpus("./stdlib").documents()).id == "files:a.txt"
+
+
+def test_a_path_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("Some text.")
+    monkeypatch.chdir(tmp_path)
+    described = Corpus("a.txt+stdlib").describe()
+    assert described["source"] == f"{tmp_path / 'a.txt'}+stdlib"
+    assert Corpus(Path("a.txt")).describe()["source"] == str(tmp_path / "a.txt")
+    assert Corpus("demo").describe()["source"] == "demo"

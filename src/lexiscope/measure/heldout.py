@@ -90,4 +90,5 @@ def text_of(store: ActivationStore) -> Corpus:
     described = store.artifact.manifest["sources"].get("corpus", {})
     if "source" not in described:
         raise InputError(f"{store.artifact.path} does not say which text it is from; name the corpus")
-    return Corpus(described["source"], seed=int(described.get("seed", 0)), split="heldout")
+    column = str(described.get("text_column", "text"))
+    return Corpus(described["source"], seed=int(described.get("seed", 0)), split="heldout", text_column=column)

@@ -12,7 +12,7 @@ from lexiscope.core.errors import CorpusError, InputError
 from lexiscope.text.document import Document, is_heldout
 from lexiscope.text.pieces import MAX_DOCUMENT_CHARACTERS, pieces
 from lexiscope.text.report import ReadReport
-from lexiscope.text.sources import Source, open_source
+from lexiscope.text.sources import Source, find_again, open_source
 from lexiscope.text.sources.files import Files
 
 Split = Literal["all", "train", "heldout"]
@@ -44,7 +44,9 @@ class Corpus:
     def __init__(self, source: str | Path, *, seed: int = 0, split: Split = "all", text_column: str = "text") -> None:
         if split not in ("all", "train", "heldout"):
             raise InputError(f"no split {split!r}; there are all, train and heldout")
-        self.source = str(source)
+        self.source = _find_again(source)
+        """What was asked for, with paths made absolute."""
+        self.text_column = text_column
         self.seed = seed
         self.split = split
         self.report = ReadReport()
@@ -80,6 +82,7 @@ class Corpus:
             "source": self.source,
             "seed": self.seed,
             "split": self.split,
+            "text_column": self.text_column,
             "revision": [source.revision() for source in self._sources],
             "fingerprint": self._digest.hexdigest(),
             "licences": sorted(self._licences),
@@ -96,10 +99,21 @@ class Corpus:
         return f"no usable document in {self.source!r}; skipped: {skipped or 'none'}. Give another file, folder or name"
 
 
+def _is_path(source: str | Path) -> bool:
+    """A path for certain, even with a ``+`` in it."""
+    return isinstance(source, Path) or ("+" in source and os.path.exists(source))  # noqa: PTH110 - see open_source
+
+
+def _find_again(source: str | Path) -> str:
+    if _is_path(source):
+        return str(Path(source).absolute())
+    return "+".join(find_again(part) for part in str(source).split("+"))
+
+
 def _open(source: str | Path, text_column: str) -> list[Source]:
-    if isinstance(source, Path) or ("+" in source and os.path.exists(source)):  # noqa: PTH110 - see open_source
+    if _is_path(source):
         return [Files(Path(source), text_column)]
-    names = [name for part in source.split("+") for name in (DEMO if part == "demo" else [part])]
+    names = [name for part in str(source).split("+") for name in (DEMO if part == "demo" else [part])]
     return [open_source(name, text_column=text_column) for name in names]
 
 

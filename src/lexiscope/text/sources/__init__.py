@@ -13,7 +13,13 @@ from lexiscope.text.sources.huggingface import HuggingFace
 from lexiscope.text.sources.installed import Installed
 from lexiscope.text.sources.stdlib import Stdlib
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "find_again", "open_source"]
+
+
+def find_again(text: str) -> str:
+    """The same source for somebody in another folder: an existing path made absolute, names as they are."""
+    is_name = text.partition(":")[0] in {"demo", "stdlib", "installed", "generated", "hf"}
+    return text if is_name or not os.path.exists(text) else os.path.abspath(text)  # noqa: PTH100, PTH110 - see below
 
 
 def open_source(text: str, *, text_column: str) -> Source:
