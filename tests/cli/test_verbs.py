@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import write_model
+
 Run = Callable[..., "tuple[int, str, str]"]
 
 
@@ -101,6 +103,8 @@ def test_harvest_refuses(
     [
         (["sae.kk=3"], ["kk"]),
         (["sae.k=0"], ["k"]),
+        (["sae.expansion=inf"], ["expansion"]),
+        (["optimise.lr=nan"], ["lr"]),
         (["sae.architecture=tpk"], ["tpk", "topk"]),
         (["sae.architecture=neurons"], ["nothing to train"]),
         (["optimise.tokens=none"], ["tokens"]),
@@ -115,8 +119,59 @@ def test_train_refuses(lexiscope: Run, run_folder: Path, tmp_path: Path, setting
 
 
 def test_another_run_in_the_folder_is_refused(lexiscope: Run, run_folder: Path) -> None:
-    outcome = lexiscope("train", "--store", run_folder / "store", "--set", "sae.k=5", "--out", run_folder / "sae")
+    settings = ["--set", "sae.k=5", "--set", "sae.expansion=2"]
+    outcome = lexiscope("train", "--store", run_folder / "store", *settings, "--out", run_folder / "sae")
     refused(outcome, "sae.k is 4 there, 5 was asked for")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [(["--corpus", "generated:quotes"], "source"), (["--seed", "5"], "seed"), (["--set", "split=train"], "split")],
+)
+def test_a_store_of_other_text_is_not_taken_for_done(
+    lexiscope: Run, run_folder: Path, model_folder: Path, corpus_folder: Path, change: list[str], word: str
+) -> None:
+    same = ["--model", model_folder, "--corpus", corpus_folder, "--hook", "blocks.0.hook_resid_post", "--tokens", 8000]
+    same += ["--set", "context=32", "--set", "batch=16", "--out", run_folder / "store"]
+    assert "is done already" in lexiscope("harvest", *same).err
+    refused(lexiscope("harvest", *same, *change), word)
+
+
+def test_a_card_of_other_text_is_not_taken_for_done(lexiscope: Run, run_folder: Path) -> None:
+    given = ["measure", run_folder / "sae", *MEASURED["measure"]]
+    assert "is done already" in lexiscope(*given).err  # beside the autoencoder by default
+    refused(lexiscope(*given, "--corpus", "generated:quotes"), "source")
+
+
+def test_a_default_is_not_any_value(lexiscope: Run, run_folder: Path) -> None:
+    given = ["sae.k=4", "optimise.tokens=20000", "optimise.batch_tokens=500", "optimise.heldout_tokens=400"]
+    arguments = [part for setting in given for part in ("--set", setting)]
+    outcome = lexiscope("train", "--store", run_folder / "store", *arguments, "--out", run_folder / "sae")
+    refused(outcome, "sae.expansion is 2.0 there, None was asked for")
+
+
+@pytest.mark.parametrize("verb", ["measure", "index"])
+def test_a_store_of_another_model_is_refused(
+    lexiscope: Run, run_folder: Path, corpus_folder: Path, tmp_path: Path, verb: str
+) -> None:
+    sizes = ["--hook", "resid_post.0", "--tokens", 1000, "--set", "context=32"]
+    other = write_model(tmp_path / "other", seed=1)
+    store = tmp_path / "store"
+    assert lexiscope("harvest", "--model", other, "--corpus", corpus_folder, *sizes, "--out", store).code == 0
+    outcome = lexiscope(verb, run_folder / "sae", "--store", store, "--out", tmp_path / "x")
+    refused(outcome, "holds activations of")
+    assert not (tmp_path / "x").exists()
+
+
+def test_interrupted(lexiscope: Run, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lexiscope.train.trainer.optimise", stop)
+    code, _, err = lexiscope("train", "--store", run_folder / "store", "--out", tmp_path / "sae")
+    assert code == 130
+    assert "interrupted" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("verb", ["measure", "index"])
@@ -127,17 +182,10 @@ def test_a_folder_of_another_kind_is_refused(lexiscope: Run, run_folder: Path, t
 
 
 @pytest.mark.parametrize("verb", ["measure", "index"])
-def test_another_model_is_refused(
-    lexiscope: Run, run_folder: Path, tmp_path: Path, verb: str, request: pytest.FixtureRequest
-) -> None:
-    import importlib.util
-
-    conftest = importlib.util.spec_from_file_location("world", Path(__file__).with_name("conftest.py"))
-    world = importlib.util.module_from_spec(conftest)
-    conftest.loader.exec_module(world)
-    other = world.write_model(tmp_path / "other", seed=1)
+def test_another_model_is_refused(lexiscope: Run, run_folder: Path, tmp_path: Path, verb: str) -> None:
+    other = write_model(tmp_path / "other", seed=1)
     outcome = lexiscope(verb, run_folder / "sae", "--model", other, "--out", tmp_path / "x")
-    refused(outcome, "is not the model that")
+    refused(outcome, "holds activations of")
 
 
 @pytest.mark.parametrize("verb", ["measure", "index"])

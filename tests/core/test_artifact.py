@@ -135,3 +135,11 @@ def test_no_mutated_manifest_raises_anything_else(tmp_path_factory: pytest.TempP
     (path / MANIFEST).write_text(json.dumps(manifest | changes))
     with suppress(ArtifactError):
         open_artifact(path, "sae").source("store")
+
+
+def test_two_writers_of_one_name_do_not_mix(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="by another run"), write_artifact(tmp_path / "a", "sae", config={}) as draft:
+        (draft.path / "mine").write_text("x")
+        make(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    open_artifact(tmp_path / "a", "sae").verify()

@@ -88,7 +88,7 @@ pipeline_tag: text-generation
 ---
 # The demo model of Lexiscope
 
-A small Llama ({size:,} parameters, 4 blocks, width 256, 8 heads, context 512, byte-level BPE of 4,096 pieces) that ships
+A small Llama ({size:,} parameters, 4 blocks, width 256, 8 heads, context 256, byte-level BPE of 4,096 pieces) that ships
 inside the package, so that everything works without a download. It writes Python, English prose and the sentences of
 the package's own generators, none of them well; it is here to be taken apart, not to be used.
 

@@ -92,7 +92,7 @@ def main() -> None:
             num_hidden_layers=4,
             num_attention_heads=8,
             num_key_value_heads=8,
-            max_position_embeddings=512,
+            max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
             bos_token_id=boundary,
             eos_token_id=boundary,
@@ -164,7 +164,7 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
         single=f"{BOUNDARY} $A", special_tokens=[(BOUNDARY, tokenizer.token_to_id(BOUNDARY))]
     )
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=BOUNDARY, eos_token=BOUNDARY, pad_token=BOUNDARY, model_max_length=512
+        tokenizer_object=tokenizer, bos_token=BOUNDARY, eos_token=BOUNDARY, pad_token=BOUNDARY, model_max_length=CONTEXT
     )
     wrapped.save_pretrained(folder)
     model.half().save_pretrained(folder)

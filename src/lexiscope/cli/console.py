@@ -1,16 +1,15 @@
-"""What the command line shows: bars, tables, one JSON object. Bars go to standard error, results to standard output."""
+"""What the command line shows. Bars and remarks go to standard error, results to standard output."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 errors = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
@@ -72,16 +71,6 @@ class ConsoleProgress:
 def say(text: str) -> None:
     """A line for people, on standard error, so that standard output holds results only."""
     errors.print(text, markup=False, soft_wrap=True)
-
-
-def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of results. The first column is text, the others are numbers."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=number > 0)
-    for row in rows:
-        table.add_row(*row)
-    output.print(table)
 
 
 def show_json(value: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,8 +25,10 @@ def run(
 ) -> None:
     """Run a model over a corpus and keep its activations at one or more hook points."""
     from lexiscope.cli.console import ConsoleProgress, say, show_json
+    from lexiscope.cli.inputs import identity, middle_hook
     from lexiscope.cli.recipes import HarvestRecipe
     from lexiscope.cli.stage import finished, settings
+    from lexiscope.core.hookpoint import HookPoint
     from lexiscope.harvest.harvest import harvest
     from lexiscope.harvest.store import ActivationStore
     from lexiscope.lm.model import LanguageModel
@@ -36,11 +37,11 @@ def run(
     flags = {"model": model, "corpus": corpus, "hooks": hook or None, "tokens": tokens, "seed": seed}
     asked = HarvestRecipe.read(settings("harvest", recipe, flags, assignments), str(recipe or "flags"))
     loaded = LanguageModel(asked.model, device=device, dtype=asked.model_dtype)
-    hooks = [str(point) for point in asked.hooks] or [f"resid_post.{loaded.num_layers // 2}"]
+    hooks = [str(HookPoint.parse(point)) for point in asked.hooks] or [middle_hook(loaded)]
     text = Corpus(asked.corpus, seed=asked.seed, split=asked.split, text_column=asked.text_column)
     context = asked.context or min(256, loaded.max_context)
     sizes = {"hooks": hooks, "dtype": asked.dtype, "context": context, "batch": asked.batch, "tokens": asked.tokens}
-    if finished(out, "store", sizes):
+    if finished(out, "store", sizes, sources=identity(loaded, text)):
         say(f"{out} is done already")
     else:
         harvest(
@@ -56,9 +57,12 @@ def run(
             progress=ConsoleProgress(),
         )
     store = ActivationStore.open(out)
-    summary = {"store": str(Path(out)), "tokens": store.num_tokens, "hooks": [str(point) for point in store.hooks]}
+    heldout = store.artifact.manifest["heldout_tokens"]
     if json:
-        show_json(summary)
+        show_json({"store": str(out), "tokens": store.num_tokens, "heldout_tokens": heldout, "hooks": hooks})
+        return
+    say(f"{store.num_tokens:,} tokens at {', '.join(hooks)}, {heldout:,} of them held out, in {out}")
+    if heldout in (0, store.num_tokens):
+        say("nothing can be trained on it: all of it is on one side of the held-out split; give more documents")
     else:
-        say(f"{store.num_tokens:,} tokens at {', '.join(hooks)} in {out}")
         say(f"next: lexiscope train --store {out} --out FOLDER")

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.lm.model import LanguageModel
+from lexiscope.text.corpus import Corpus
+
+
+def middle_hook(model: LanguageModel) -> str:
+    """Where to look when nobody says: the residual stream after the first half of the blocks."""
+    return f"resid_post.{(model.num_layers - 1) // 2}"
+
+
+def identity(model: LanguageModel | None = None, corpus: Corpus | None = None) -> dict[str, Any]:
+    """What must be the same in a manifest for it to be about this model and this text."""
+    said: dict[str, Any] = {}
+    if model is not None:
+        said["model"] = {key: model.describe()[key] for key in ("fingerprint", "tokenizer_fingerprint", "dtype")}
+    if corpus is not None:
+        said["corpus"] = {key: corpus.describe()[key] for key in ("source", "seed", "split", "text_column")}
+    return said
 
 
 def open_store(sae: Artifact, path: Path | None) -> ActivationStore:
@@ -17,7 +34,7 @@ def open_store(sae: Artifact, path: Path | None) -> ActivationStore:
         InputError: it is no longer where it was, or it has other content now.
     """
     if path is not None:
-        return ActivationStore.open(path)
+        return ActivationStore.open(path)  # measuring and indexing check that it is of the same model
     source = sae.source("store")
     if source is None:
         raise InputError(f"{sae.path} does not say which store it was trained on; name one with --store")
@@ -32,18 +49,14 @@ def open_store(sae: Artifact, path: Path | None) -> ActivationStore:
     return store
 
 
-def open_model(store: Artifact, source: str | None, device: str) -> LanguageModel:
+def open_model(store: ActivationStore, source: str | None, device: str) -> LanguageModel:
     """The model whose activations are in the store.
 
     Raises:
         InputError: it can't be loaded, or it is another model.
     """
-    stated = store.manifest["sources"]["model"]
+    stated = store.artifact.manifest["sources"]["model"]
     revision = stated["revision"] if source is None else None
-    model = LanguageModel(source or stated["name"], revision=revision, device=device)
-    if model.fingerprint != stated["fingerprint"]:
-        raise InputError(
-            f"{model.name} is not the model that {store.path} was harvested from ({stated['name']}, other weights); "
-            "name that one with --model"
-        )
+    model = LanguageModel(source or stated["name"], revision=revision, device=device, dtype=stated["dtype"])
+    store.check_model(model)
     return model

@@ -5,8 +5,10 @@ Nothing heavy is imported here: ``--help`` answers before a model could be loade
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -22,8 +24,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
+    """What is being made when Ctrl-C comes never gets its final name; say so."""
+
+    @functools.wraps(verb)
+    def run(*arguments: object, **options: object) -> None:
+        try:
+            verb(*arguments, **options)
+        except KeyboardInterrupt:
+            typer.echo("lexiscope: interrupted; nothing half-made was left, finished stages are kept", err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
 for verb in (demo, harvest, train, measure, index, view):
-    app.command(verb.run.__name__ if verb.run.__name__ != "run" else verb.__name__.rsplit(".", 1)[-1])(verb.run)
+    app.command(verb.__name__.rsplit(".", 1)[-1])(_interruptible(verb.run))
 
 
 def _version(asked: bool) -> None:
@@ -51,9 +69,6 @@ def main() -> None:
     except LexiscopeError as error:
         typer.echo(f"lexiscope: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("lexiscope: interrupted; nothing half-made was left. The same command begins again", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

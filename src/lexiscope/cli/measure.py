@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from lexiscope.cli.options import Device, Json, Out, Sae, Set
+from lexiscope.cli.options import Beside, Device, Json, Sae, Set
 
 
 def run(
     sae: Sae,
-    out: Out,
+    out: Beside = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Activations; default: those it was trained on.")
     ] = None,
@@ -27,24 +27,28 @@ def run(
     """Score an autoencoder, beside what trivial dictionaries score on the same tokens."""
     from lexiscope import saes
     from lexiscope.cli.console import ConsoleProgress, output, say, show_json
-    from lexiscope.cli.inputs import open_model, open_store
+    from lexiscope.cli.inputs import identity, open_model, open_store
     from lexiscope.cli.stage import finished, settings
+    from lexiscope.measure.heldout import text_of
     from lexiscope.measure.scorecard import MeasureConfig, Scorecard, measure
     from lexiscope.text.corpus import Corpus
 
     config = MeasureConfig.read(settings("measure", None, {}, assignments), "--set")
     autoencoder = saes.load(sae)
     assert autoencoder.artifact is not None
+    out = out or sae.absolute().parent / "scorecard"
     activations = open_store(autoencoder.artifact, store)
-    if finished(out, "scorecard", config.model_dump(mode="json"), [activations.artifact, autoencoder.artifact]):
+    text = text_of(activations) if corpus is None else Corpus(corpus, split="heldout")
+    made_from = [activations.artifact, autoencoder.artifact]
+    if finished(out, "scorecard", config.model_dump(mode="json"), made_from, identity(corpus=text)):
         say(f"{out} is done already")
         card = Scorecard.open(out)
     else:
         card = measure(
             autoencoder,
-            open_model(activations.artifact, model, device),
+            open_model(activations, model, device),
             activations,
-            corpus=None if corpus is None else Corpus(corpus, split="heldout"),
+            corpus=text,
             config=config,
             out=out,
             progress=ConsoleProgress(),

@@ -15,8 +15,10 @@ from pydantic import Field
 from rich.table import Table
 
 from lexiscope import saes
+from lexiscope.cli.inputs import identity, middle_hook
 from lexiscope.cli.stage import finished
 from lexiscope.core.config import Config
+from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import Progress
 from lexiscope.harvest.harvest import harvest
 from lexiscope.harvest.store import ActivationStore
@@ -26,7 +28,7 @@ from lexiscope.measure.scorecard import MeasureConfig, Scorecard, measure
 from lexiscope.saes import SparseAutoencoder
 from lexiscope.saes.registry import read_config
 from lexiscope.text.corpus import Corpus
-from lexiscope.train.config import TrainConfig
+from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.trainer import train
 from lexiscope.web.report import write_report
 
@@ -95,7 +97,7 @@ def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> Pipeline
 
     with timed("load"):
         model = LanguageModel(asked.model)
-        hook = asked.hook or f"resid_post.{max(0, model.num_layers // 2 - 1)}"
+        hook = str(HookPoint.parse(asked.hook or middle_hook(model)))
         sae_config = read_config(asked.sae, "sae")
         measure_config = MeasureConfig.read({"seed": asked.seed, **asked.measure}, "measure")
         train_config = TrainConfig.read({"seed": asked.seed, **asked.optimise}, "optimise")
@@ -103,7 +105,7 @@ def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> Pipeline
     with timed("harvest"):
         context = min(asked.context, model.max_context)
         wanted = {"hooks": [hook], "tokens": asked.tokens, "context": context}
-        if not finished(out / "store", "store", wanted):
+        if not finished(out / "store", "store", wanted, sources=identity(model, corpus)):
             harvest(
                 model,
                 corpus,
@@ -115,9 +117,9 @@ def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> Pipeline
                 progress=progress,
             )
         store = ActivationStore.open(out / "store")
-        store.check_model(model)
     with timed("train"):
-        trained = {"sae": sae_config.model_dump(mode="json"), "train": train_config.model_dump(mode="json")}
+        resolved, _ = resolve(train_config, num_latents=sae_config.latents(store.width(hook)))
+        trained = {"sae": sae_config.model_dump(mode="json"), "train": resolved.model_dump(mode="json")}
         if not finished(out / "sae", "sae", trained, [store.artifact]):
             train(store, sae_config, train_config, out=out / "sae", progress=progress)
         sae = saes.load(out / "sae")

@@ -46,8 +46,19 @@ def _value(text: str) -> Any:
         return text
 
 
-def finished(out: Path, kind: str, asked: Mapping[str, Any], made_from: Sequence[Artifact] = ()) -> bool:
-    """Whether ``out`` holds what was asked for already. ``None`` in ``asked`` means any value.
+def finished(
+    out: Path,
+    kind: str,
+    asked: Mapping[str, Any],
+    made_from: Sequence[Artifact] = (),
+    sources: Mapping[str, Any] | None = None,
+) -> bool:
+    """Whether ``out`` holds what was asked for already.
+
+    Args:
+        asked: settings that its config must have.
+        made_from: artifacts that it must have been made from.
+        sources: what the model and the corpus must say of themselves.
 
     Raises:
         InputError: it holds something else.
@@ -59,14 +70,15 @@ def finished(out: Path, kind: str, asked: Mapping[str, Any], made_from: Sequence
         entry = artifact.source(source.kind)
         if entry is None or entry["fingerprint"] != source.fingerprint:
             raise InputError(f"{out} was made from another {source.kind} than {source.path}; choose another --out")
-    for key, value in asked.items():
-        if difference := _difference(key, value, artifact.config.get(key)):
+    found = {**artifact.config, **artifact.manifest["sources"]}
+    for key, value in {**asked, **(sources or {})}.items():
+        if difference := _difference(key, value, found.get(key)):
             raise InputError(f"{out} was made with other settings ({difference}); choose another --out or remove it")
     return True
 
 
 def _difference(key: str, asked: Any, found: Any) -> str | None:
-    if asked is None or asked == found:
+    if asked == found:
         return None
     if isinstance(asked, Mapping) and isinstance(found, Mapping):
         inner = (_difference(f"{key}.{name}", value, found.get(name)) for name, value in asked.items())

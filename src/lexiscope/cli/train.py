@@ -24,7 +24,8 @@ def run(
     from lexiscope.cli.stage import finished, settings
     from lexiscope.harvest.store import ActivationStore
     from lexiscope.saes.registry import read_config
-    from lexiscope.train.config import TrainConfig
+    from lexiscope.train.config import TrainConfig, resolve
+    from lexiscope.train.source import choose_hook
     from lexiscope.train.trainer import train
 
     where = str(recipe or "flags")
@@ -32,16 +33,18 @@ def run(
     sae_config = read_config(asked.sae, f"{where}, sae")
     train_config = TrainConfig.read(asked.optimise, f"{where}, optimise")
     opened = ActivationStore.open(store)
+    point = choose_hook(opened, asked.hook)
+    num_latents = sae_config.latents(opened.width(point))
     wanted = {
         "sae": sae_config.model_dump(mode="json"),
-        "train": train_config.model_dump(mode="json"),
-        "hook": asked.hook,
+        "train": resolve(train_config, num_latents=num_latents)[0].model_dump(mode="json"),
+        "hook": str(point),
     }
     if finished(out, "sae", wanted, [opened.artifact]):
         say(f"{out} is done already")
         sae = saes.load(out)
     else:
-        sae = train(opened, sae_config, train_config, hook=asked.hook, out=out, progress=ConsoleProgress())
+        sae = train(opened, sae_config, train_config, hook=point, out=out, progress=ConsoleProgress())
     assert sae.artifact is not None
     manifest = sae.artifact.manifest
     if json:

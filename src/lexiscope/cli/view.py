@@ -10,7 +10,7 @@ import typer
 
 def run(
     runs: Annotated[Path, typer.Argument(help="A run folder, or a folder of several.")] = Path("runs"),
-    port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8765,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = False,
 ) -> None:
     """Read dictionaries in a browser, on this machine only."""

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +31,8 @@ from lexiscope.core.manifest import Manifest
 MANIFEST = "manifest.json"
 FORMAT_VERSIONS = {"store": 1, "sae": 1, "scorecard": 1, "index": 1}
 """Every kind of artifact and the version of its format that this package writes and reads."""
+
+_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname()) or "host"
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,11 @@ def write_artifact(
     out = Path(out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; choose another --out or remove it")
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out)
+        partial = out.with_name(f".{out.name}.partial-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}")
+        partial.mkdir()
     except OSError as error:
         raise InputError(f"can't write to {out.parent}: {error.strerror}; choose another --out") from None
     draft = Draft(partial)
@@ -139,9 +146,10 @@ def write_artifact(
         for path in partial.rglob("*"):
             _flush(path)
         _flush(partial)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
+        try:
+            partial.rename(out)  # takes the place of an empty folder
+        except OSError:
+            raise InputError(f"{out} was made by another run meanwhile; choose another --out or remove it") from None
         _flush(out.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -228,6 +236,27 @@ def software() -> dict[str, str]:
 def _fingerprint(kind: str, config: Mapping[str, Any], files: Mapping[str, Any]) -> str:
     canonical = json.dumps([kind, config, files], sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _remove_leftovers(out: Path) -> None:
+    """What runs that were killed left of this artifact: folders of processes of this machine that are no more."""
+    start = f".{out.name}.partial-{_HOST}-"
+    for folder in out.parent.iterdir():
+        process = folder.name.removeprefix(start).partition("-")[0]
+        if folder.name.startswith(start) and process.isdecimal() and not _is_running(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # asking would end it there
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:

@@ -14,7 +14,9 @@ from lexiscope.core.errors import InputError
 class Config(BaseModel):
     """Settings that live beside their owner. ``None`` means "choose for me", never 0 or -1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
 
     @classmethod
     def read(cls, values: dict[str, Any], where: str) -> Self:

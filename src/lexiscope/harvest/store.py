@@ -77,6 +77,19 @@ class ActivationStore:
                 f"{self.artifact.path} holds activations of {source.get('name')}, not of {model.name}; "
                 "harvest this model or name the other one"
             )
+        if source.get("tokenizer_fingerprint") != model.tokenizer.fingerprint:
+            raise InputError(
+                f"the tokenizer of {model.name} has changed since {self.artifact.path} was harvested; harvest again"
+            )
+
+    def check_same_model(self, artifact: Artifact) -> None:
+        """Raises InputError: the artifact says that it is about another model than this store."""
+        own, other = (item.manifest["sources"].get("model", {}) for item in (self.artifact, artifact))
+        if other and other.get("fingerprint") != own.get("fingerprint"):
+            raise InputError(
+                f"{self.artifact.path} holds activations of {own.get('name')}, but {artifact.path} was made from "
+                f"{other.get('name')}; name a store of that model"
+            )
 
     # What the rows are
 

@@ -135,6 +135,8 @@ def _shared_hook(sae: SparseAutoencoder, store: ActivationStore, model: Language
     """
     hook = sae.hook or store.hooks[0]
     store.check_model(model)
+    if sae.artifact is not None:
+        store.check_same_model(sae.artifact)
     if sae.width != store.width(hook):
         raise InputError(
             f"the SAE has width {sae.width}, the store {store.width(hook)} at {hook}; give the store it was trained on"

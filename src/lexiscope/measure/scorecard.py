@@ -172,6 +172,8 @@ def measure(
     if sae.hook is None:
         raise InputError("the autoencoder does not say where its activations are from; save it with its hook point")
     store.check_model(model)
+    if sae.artifact is not None:
+        store.check_same_model(sae.artifact)
     if store.width(sae.hook) != sae.width:
         raise InputError(
             f"the autoencoder reads {sae.width} dimensions, but {sae.hook} in {store.artifact.path} has "
