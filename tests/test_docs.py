@@ -78,3 +78,14 @@ def test_every_recipe_is_valid(recipe: Path) -> None:
     asked = TrainRecipe.read(tables["train"], recipe.name)
     read_config(asked.sae, recipe.name)
     TrainConfig.read(asked.optimise, recipe.name)
+
+
+def test_the_recipe_of_the_demo_is_what_the_demo_does() -> None:
+    from lexiscope.cli.pipeline import DemoSettings
+    from lexiscope.cli.recipes import HarvestRecipe
+    from lexiscope.core.config import read_recipe
+
+    recipe, demo = read_recipe(ROOT / "recipes" / "demo.toml"), DemoSettings()
+    harvest = HarvestRecipe.read(recipe["harvest"], "demo.toml")
+    assert (harvest.model, harvest.corpus, harvest.tokens) == (demo.model, demo.corpus, demo.tokens)
+    assert recipe["train"] == {"sae": demo.sae, "optimise": demo.optimise}
