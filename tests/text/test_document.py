@@ -2,7 +2,7 @@
 
 import hashlib
 
-from lexiscope.text.document import HELDOUT_SHARE, is_heldout
+from lexiscope.text.document import HELDOUT_SHARE, is_heldout, whole_id
 
 
 def test_a_tenth_is_held_out():
@@ -22,3 +22,8 @@ def test_pieces_of_a_document_stay_together():
     for number in range(100):
         sides = {is_heldout(f"files:{number}.txt#{piece}") for piece in range(20)}
         assert sides == {is_heldout(f"files:{number}.txt")}
+
+
+def test_only_the_number_of_a_piece_is_no_part_of_the_name():
+    assert whole_id("files:C#/a#1.txt#20") == "files:C#/a#1.txt"
+    assert whole_id("files:C#/a#1.txt") == "files:C#/a#1.txt"

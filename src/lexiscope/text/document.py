@@ -27,8 +27,12 @@ class Document:
     licence: str
 
 
+def whole_id(document_id: str) -> str:
+    """The id of the whole document that a piece is of; of a whole document, its own."""
+    return _PIECE.sub("", document_id)
+
+
 def is_heldout(document_id: str) -> bool:
     """Whether a document is held out: 10 % of ids, by hash. All pieces of one document are on the same side."""
-    whole = _PIECE.sub("", document_id)
-    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(whole_id(document_id).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") < HELDOUT_SHARE * 2**64

@@ -98,3 +98,7 @@ def test_reading_stops_after_the_tokens_asked_for(model):
 def test_pieces_of_one_document_share_a_half():
     assert len({half_of_document(f"files:long.txt#{piece}") for piece in range(50)}) == 1
     assert {half_of_document(f"files:{number}.txt") for number in range(50)} == {0, 1}
+
+
+def test_a_number_sign_in_a_folder_does_not_put_all_of_it_in_one_half():
+    assert {half_of_document(f"files:C#/{number}.cs") for number in range(50)} == {0, 1}

@@ -21,7 +21,7 @@ from lexiscope.measure.concepts.concept import Concept
 from lexiscope.measure.concepts.coverage import LabelledTokens
 from lexiscope.measure.concepts.labels import label
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.text.document import Document
+from lexiscope.text.document import Document, whole_id
 from lexiscope.text.pack import TokenBatch
 
 
@@ -74,8 +74,8 @@ def read_halves(
 
 
 def half_of_document(document_id: str) -> int:
-    """0: latents are chosen on it; 1: they are scored on it. The same for all pieces of a long document."""
-    return derive_seed(0, "half", document_id.partition("#")[0]) % 2
+    """0: latents are chosen on it; 1: they are scored on it. The same for all pieces of a document."""
+    return derive_seed(0, "half", whole_id(document_id)) % 2
 
 
 def _grow(
