@@ -62,12 +62,12 @@ def reference_reconstruction(sae, x_TD):
 
 
 def reference_auxk(sae, x_TD, output_TD, dead, k_aux):
-    """Token by token; the error is a list of plain numbers, so nothing can flow into it."""
+    """Token by token; the error is a list of plain numbers, so nothing can flow into it. Nor into the bias."""
     errors_TD = torch.tensor((x_TD - output_TD).tolist(), dtype=torch.float64)
     mean_D = errors_TD.mean(0)
     above, below = 0.0, 0.0
     for x_D, error_D in zip(x_TD, errors_TD, strict=True):
-        scores = {f: sae.W_enc_FD[f] @ (x_D - sae.b_dec_D) + sae.b_enc_F[f] for f in dead}
+        scores = {f: sae.W_enc_FD[f] @ (x_D - sae.b_dec_D.detach()) + sae.b_enc_F[f] for f in dead}
         fired = sorted((f for f in dead if scores[f] > 0), key=lambda f: -scores[f].item())[:k_aux]
         guess_D = sum((scores[f] * sae.W_dec_FD[f] for f in fired), torch.zeros(D, dtype=torch.float64))
         above = above + (error_D - guess_D).square().sum()
@@ -99,12 +99,13 @@ def test_auxk_and_its_gradient(sae, x_TD, dead):
 
 
 def test_auxk_teaches_dead_latents_only_and_reaches_their_encoder(sae, x_TD):
-    """Oracle: the definition. The error is a constant, so no live latent can learn from it."""
+    """Oracle: the definition. The error is a constant, so neither a live latent nor the bias can learn from it."""
     _, _, terms = run(sae, x_TD, state(3, 7))
     grads = gradients(sae, terms["auxk"])
     for name in ("W_enc_FD", "b_enc_F", "W_dec_FD"):
         rows = grads[name].reshape(F, -1).norm(dim=1).nonzero().flatten()
         assert rows.tolist() == [3, 7], name
+    assert grads["b_dec_D"].count_nonzero() == 0
 
 
 def test_auxk_output_has_no_decoder_bias(sae, x_TD):

@@ -3,8 +3,8 @@
     f = TopK(ReLU(W_enc (x - b_dec) + b_enc)),   x̂ = W_decᵀ f + b_dec,   L = ‖x - x̂‖² / D + alpha · AuxK
 
 AuxK brings dead latents back: among them the k_aux largest reconstruct the error e = x - x̂ that the live ones leave,
-ê = W_decᵀ f_dead (no bias: e has none), and AuxK = Σ ‖e - ê‖² / Σ ‖e - ē‖². The error is a constant to it, so that only
-dead latents learn from it. Rows of W_dec have unit length.
+ê = W_decᵀ f_dead (no bias: e has none), and AuxK = Σ ‖e - ê‖² / Σ ‖e - ē‖². The error and b_dec are constants to it, so
+that only dead latents learn from it. Rows of W_dec have unit length.
 
 Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", appendix A (alpha = 1/32, k_aux ≈ D / 2).
 T tokens, D model width, F latents, G of them dead.
@@ -75,7 +75,7 @@ class TopK(SparseAutoencoder):
         W_enc_GD, b_enc_G, W_dec_GD = (
             weights.index_select(0, dead) for weights in (self.W_enc_FD, self.b_enc_F, self.W_dec_FD)
         )
-        codes = encode_topk(x_TD, self.b_dec_D, W_enc_GD, b_enc_G, k_aux)
+        codes = encode_topk(x_TD, self.b_dec_D.detach(), W_enc_GD, b_enc_G, k_aux)
         return normalised_error(decode_rows(codes, along_sphere(W_dec_GD)), error_TD)
 
     def after_step(self) -> None:
