@@ -44,19 +44,24 @@ CONCEPTS = [
     ),
     Concept(
         "start of a sentence",
-        "The capitalised word that begins the text or follows . ! or ? and white space.",
+        "The capitalised word that begins the text or follows . ! or ?, maybe a quotation mark, and white space.",
         SENTENCES,
-        matching(r"(?:\A|(?<=[.!?]\s)|(?<=[.!?]\"\s)|(?<=\.\s\s))(?P<x>[A-Z][\w'\u2019]*)"),
+        matching(r"(?:\A|[.!?][\"\u201d]?\s+)(?P<x>[A-Z][\w'\u2019]*)"),
     ),
     Concept(
         "full stop",
-        "A full stop that ends a sentence: white space and a capital follow, or the text ends.",
+        "A full stop that ends a sentence: white space and a capital or a quotation mark follow, or the text ends.",
         SENTENCES,
         matching(r"(?<=[\w)\"])\.(?=\s+[A-Z\"]|\s*\Z)"),
     ),
-    Concept("comma", "A comma after a word.", SENTENCES, matching(r"(?<=\w),(?=\s)")),
+    Concept("comma", "A comma after a word and before white space.", SENTENCES, matching(r"(?<=\w),(?=\s)")),
     Concept("question mark", "The character ?.", SENTENCES, matching(r"\?")),
-    Concept("exclamation mark", "The character ! after a letter.", SENTENCES, matching(r"(?<=\w)!(?!=)")),
+    Concept(
+        "exclamation mark",
+        "The character ! after a letter or digit and not before =.",
+        SENTENCES,
+        matching(r"(?<=\w)!(?!=)"),
+    ),
     Concept("colon", "A colon after a word and before white space.", SENTENCES, matching(r"(?<=\w):(?=\s)")),
     Concept("semicolon", "A semicolon after a word.", SENTENCES, matching(r"(?<=\w);")),
     Concept(
@@ -164,7 +169,7 @@ CONCEPTS = [
         "family",
         "Mother, father, son, daughter, brother, sister, wife, husband, uncle, aunt or their plurals.",
         SENTENCES,
-        matching(r"(?i:\b(?:mother|father|son|daughter|brother|sister|wife|husband|uncle|aunt|cousin|parent)s?\b)"),
+        matching(r"(?i:\b(?:(?:mother|father|son|daughter|brother|sister|husband|uncle|aunt)s?|wife|wives)\b)"),
     ),
     Concept(
         "unit of time",
