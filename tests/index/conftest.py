@@ -37,4 +37,4 @@ def store(world, tmp_path_factory):
 def built(world, store, tmp_path_factory) -> FeatureIndex:
     """The index of the world, in a folder whose name DuckDB would take for a pattern."""
     out = tmp_path_factory.mktemp("runs") / "[1]*? 'index'"
-    return build_index(worlds.Dictionary(), store, worlds.Model(world), out=out)
+    return build_index(worlds.Dictionary(), worlds.Model(world), store, out=out)

@@ -142,7 +142,7 @@ def test_examples_cover_the_range_and_do_not_repeat(world, built):
 def test_several_passes_give_the_same_index(world, store, built, tmp_path):
     """The memory limit must not show in the result."""
     config = IndexConfig(firings_at_once=4000)
-    again = build_index(Dictionary(), store, Model(world), out=tmp_path / "index", config=config)
+    again = build_index(Dictionary(), Model(world), store, out=tmp_path / "index", config=config)
     for number in range(NUM_LATENTS):
         assert again.feature(number) == built.feature(number)
 
@@ -151,9 +151,9 @@ def test_a_dictionary_of_other_activations_is_refused(world, store, tmp_path):
     narrow = Dictionary()
     narrow.width = MODEL_WIDTH
     with pytest.raises(InputError, match="width 16"):
-        build_index(narrow, store, Model(world), out=tmp_path / "index")
+        build_index(narrow, Model(world), store, out=tmp_path / "index")
     stranger = Model(world)
     stranger.fingerprint = "another"
     with pytest.raises(InputError, match="another model"):
-        build_index(Dictionary(), store, stranger, out=tmp_path / "index")
+        build_index(Dictionary(), stranger, store, out=tmp_path / "index")
     assert not any(tmp_path.iterdir())

@@ -136,7 +136,7 @@ def root(world, tmp_path_factory) -> Path:
         (draft.path / "sae.safetensors").write_bytes(b"weights")
     sae.artifact = open_artifact(root / "demo" / "sae", "sae")
     _scorecard().save(root / "demo" / "scorecard", made_from=[sae.artifact], sources={}, config=MeasureConfig())
-    build_index(sae, store, worlds.Model(world), out=root / "demo" / "index")
+    build_index(sae, worlds.Model(world), store, out=root / "demo" / "index")
     return root
 
 

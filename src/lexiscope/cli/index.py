@@ -40,7 +40,7 @@ def run(
         index = FeatureIndex.open(out)
     else:
         read_by = open_model(activations, model, device)
-        index = build_index(autoencoder, activations, read_by, out=out, config=config, progress=ConsoleProgress())
+        index = build_index(autoencoder, read_by, activations, out=out, config=config, progress=ConsoleProgress())
     if json:
         show_json(index.overview().model_dump(mode="json"))
     else:

@@ -131,7 +131,7 @@ def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> Pipeline
         card = Scorecard.open(out / "scorecard")
     with timed("index"):
         if not finished(out / "index", "index", {}, [store.artifact, sae.artifact]):
-            build_index(sae, store, model, out=out / "index", progress=progress)
+            build_index(sae, model, store, out=out / "index", progress=progress)
     with timed("report"):
         write_report(out)
     return PipelineResult(store, sae, card, seconds)

@@ -45,8 +45,8 @@ RESIDUAL_SITES = {"embed", "resid_pre", "resid_post", "attn_out", "mlp_out"}
 
 def build_index(
     sae: SparseAutoencoder,
-    store: ActivationStore,
     model: LanguageModel,
+    store: ActivationStore,
     *,
     out: Path | str,
     config: IndexConfig | None = None,
@@ -60,10 +60,10 @@ def build_index(
         seed: draws the examples of the activation bands.
 
     Raises:
-        InputError: the autoencoder, the store and the model do not belong together, or ``out`` is taken.
+        InputError: the autoencoder, the model and the store do not belong together, or ``out`` is taken.
     """
     config = config or IndexConfig()
-    hook = _shared_hook(sae, store, model)
+    hook = _shared_hook(sae, model, store)
     text = _Text(store, model.tokenizer.vocab_size, config)
     settings = {"index": config.model_dump(mode="json"), "hook": str(hook), "num_latents": sae.num_latents}
     made_from = [store.artifact, *([sae.artifact] if sae.artifact else [])]
@@ -127,7 +127,7 @@ class _Text:
         return dict(zip(self.kinds, shares.tolist(), strict=True))
 
 
-def _shared_hook(sae: SparseAutoencoder, store: ActivationStore, model: LanguageModel) -> HookPoint:
+def _shared_hook(sae: SparseAutoencoder, model: LanguageModel, store: ActivationStore) -> HookPoint:
     """The hook point that the autoencoder reads, once it is certain that all three belong together.
 
     Raises:
