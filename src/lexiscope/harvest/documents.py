@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lexiscope.core.errors import ArtifactError
+from lexiscope.core.parquet import literal
 
 
 class DocumentInfo(NamedTuple):
@@ -44,13 +45,8 @@ def read_documents(path: Path) -> list[DocumentInfo]:
     try:
         with duckdb.connect() as database:
             found = database.execute(
-                "SELECT id, kind, licence, tokens, heldout FROM read_parquet(?) ORDER BY document", [_literal(path)]
+                "SELECT id, kind, licence, tokens, heldout FROM read_parquet(?) ORDER BY document", [literal(path)]
             )
             return [DocumentInfo(*row) for row in found.fetchall()]
     except duckdb.Error:
         raise ArtifactError(f"{path} is damaged; harvest again") from None
-
-
-def _literal(path: Path) -> str:
-    """A path in which DuckDB finds no wildcard."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lexiscope.core.parquet import literal
+
 ROWS_PER_GROUP = 2048
 """Rows in a row group, DuckDB's smallest: a reader that looks for one feature skips all groups but one or two."""
 
@@ -69,5 +71,5 @@ def copy_to_parquet(connection: Any, table: str, path: Path) -> None:
 
 def scan(path: Path) -> str:
     """The SQL that reads one Parquet file, whatever characters its path has."""
-    escaped = re.sub(r"([\[*?])", r"[\1]", str(path)).replace("'", "''")
-    return f"read_parquet('{escaped}')"
+    quoted = literal(path).replace("'", "''")
+    return f"read_parquet('{quoted}')"

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lexiscope.core.errors import CorpusError
+from lexiscope.core.parquet import literal
 from lexiscope.text.document import Document
 from lexiscope.text.pieces import pieces
 from lexiscope.text.report import ReadReport
@@ -100,7 +101,7 @@ class Files:
 
         with duckdb.connect(config={"threads": 1}) as connection:
             try:
-                table = connection.read_parquet(_escape_glob(str(path)))
+                table = connection.read_parquet(literal(path))
                 strings = [name for name, kind in zip(table.columns, table.types, strict=True) if kind == "VARCHAR"]
                 if self._text_column not in strings:
                     raise CorpusError(
@@ -194,7 +195,3 @@ def _kind(path: Path) -> str:
 def _readable(path: Path) -> str:
     """A path in POSIX form; bytes in it that are not UTF-8 are spelt out, so that it can be written anywhere."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
-
-
-def _escape_glob(path: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in path)
