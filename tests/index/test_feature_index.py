@@ -69,6 +69,7 @@ def test_a_dead_feature_says_so_and_is_otherwise_empty(built):
     assert feature.dead
     assert feature.strongest == feature.bands == feature.weakest == feature.frequent_tokens == []
     assert sum(feature.histogram.counts) == 0
+    assert feature.variety == 1
     assert feature.promoted_tokens
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lexiscope.core.artifact import write_artifact
+from lexiscope.core.artifact import Artifact, write_artifact
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
@@ -165,6 +165,9 @@ class Store:
     def check_model(self, model: Any) -> None:
         if model.fingerprint != "model of words":
             raise InputError("the store was harvested from another model")
+
+    def check_same_model(self, artifact: Artifact) -> None:
+        assert not artifact.manifest["sources"]  # the autoencoders of these tests name no model
 
     def chunks(self, hook: HookPoint, *, chunk_tokens: int = 100) -> Iterator[StoreChunk]:
         for start in range(0, self.num_tokens, chunk_tokens):

@@ -116,7 +116,7 @@ class FeatureSummary(Record):
     mean_activation: Real
     """Mean over firings."""
     variety: Real
-    """Exponential of the entropy of the tokens fired on: 1 = always the same token. 0 if it never fires."""
+    """Exponential of the entropy of the tokens fired on: 1 = always the same token, or never fires."""
     tokens: list[str]
     """The tokens it fires on most often."""
     promoted: list[str]

@@ -19,7 +19,8 @@ class TokenStatistics:
         means_K: mean activation over the firings on this token.
         preceding_K: the tokens that most often stand right before a firing.
         preceding_shares_K: share of the firings that have it before them, 0..1.
-        variety: exp of the entropy of the tokens fired on: 1 = always the same token, n = n tokens equally often.
+        variety: exp of the entropy of the tokens fired on: 1 = always the same token (or none), n = n tokens equally
+            often.
     """
 
     tokens_K: NDArray[np.int32]
