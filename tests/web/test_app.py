@@ -70,6 +70,26 @@ def test_the_dictionary_page_shows_scores_beside_null_columns(client):
         assert column in page.text
 
 
+@pytest.mark.parametrize("path", ["/d/demo", "/d/demo/features/3", "/d/demo/features/0", "/d/demo/text"])
+def test_what_is_left_unexplained_is_said_wherever_features_are_shown(client, path):
+    """The scorecard says: FVU 0.182, loss recovered 0.957."""
+    page = Elements(client.get(path).text)
+    assert "18 % of the variance" in page.text
+    assert "4.3 % of the loss" in page.text
+
+
+@pytest.mark.parametrize("path", ["/d/demo/features/3", "/d/demo/text"])
+def test_twins_say_what_is_left_unexplained(client, path):
+    fidelity = client.get(f"{path}.json").json()["fidelity"]
+    assert fidelity == {"variance_unexplained": 0.182, "loss_unexplained": pytest.approx(0.043)}
+
+
+@pytest.mark.parametrize("path", ["/d/index", "/d/index/features/3", "/d/index/text"])
+def test_without_a_scorecard_every_page_says_so(root, path):
+    page = TestClient(create_app(root / "demo" / "index"), base_url=BASE).get(path)
+    assert "Nobody has measured" in page.text
+
+
 def test_a_matched_concept_is_on_the_feature_page(client):
     assert "tells def head with F1 0.98" in Elements(client.get("/d/demo/features/2").text).text
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
-from lexiscope.web.library import Library
+import pytest
+
+from lexiscope.web.library import Library, UnknownDictionaryError
 
 
 def test_an_index_finds_its_sae_and_scorecard(root):
@@ -37,3 +40,30 @@ def test_a_folder_that_changes_is_seen_and_the_rest_stays_open(root, tmp_path):
     shutil.rmtree(tmp_path / "two" / "scorecard")
     library.dictionaries()
     assert library.dictionary("one").scorecard is None
+
+
+@pytest.mark.parametrize("part", ["index", "sae", "scorecard"])
+def test_a_run_that_is_made_again_is_opened_again(root, tmp_path, part):
+    """Only the address of the dictionary is asked for, never the list of all."""
+    shutil.copytree(root / "demo", tmp_path / "demo")
+    library = Library(tmp_path)
+    before = library.dictionary("demo")
+    assert library.dictionary("demo") is before
+    manifest = tmp_path / "demo" / part / "manifest.json"
+    written = json.loads(manifest.read_text(encoding="utf-8"))
+    shutil.rmtree(manifest.parent)
+    shutil.copytree(root / "demo" / part, manifest.parent)
+    manifest.write_text(json.dumps(written | {"created": "later"}), encoding="utf-8")
+    after = library.dictionary("demo")
+    assert after is not before
+    assert library.dictionary("demo") is after
+    assert library.dictionaries() == [after]
+
+
+def test_a_run_that_was_removed_is_not_there(root, tmp_path):
+    shutil.copytree(root / "demo", tmp_path / "demo")
+    library = Library(tmp_path)
+    library.dictionary("demo")
+    shutil.rmtree(tmp_path / "demo")
+    with pytest.raises(UnknownDictionaryError):
+        library.dictionary("demo")

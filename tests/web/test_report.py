@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from html.parser import HTMLParser
 
 import pytest
 
+from lexiscope.core.artifact import write_artifact
 from lexiscope.core.errors import InputError
+from lexiscope.index.database import Database
 from lexiscope.web.library import open_run
 from lexiscope.web.report import select, write_report
 
@@ -61,6 +64,53 @@ def test_the_selection_follows_its_rule(root):
         assert feature.density <= 0.02
 
 
+def test_the_selection_reads_no_examples(root, monkeypatch):
+    monkeypatch.delattr(Database, "examples")
+    monkeypatch.delattr(Database, "first_examples")
+    found = open_run(root / "demo")
+    assert len(select(found.index, found.concepts, 0.95, count=10)) == 10
+
+
+def test_a_run_inside_the_run_changes_nothing(root, tmp_path):
+    shutil.copytree(root / "demo", tmp_path / "runs")
+    page = write_report(tmp_path / "runs").read_bytes()
+    shutil.copytree(root / "demo", tmp_path / "runs" / "demo")
+    assert write_report(tmp_path / "runs").read_bytes() == page
+
+
+def test_the_scores_of_another_sae_are_left_out(root, tmp_path):
+    shutil.copytree(root / "demo" / "index", tmp_path / "index")
+    shutil.copytree(root / "demo" / "scorecard", tmp_path / "scorecard")
+    with write_artifact(tmp_path / "sae", "sae", config={"sae": {"architecture": "relu_l1"}}):
+        pass
+    assert open_run(tmp_path).sae is None
+    assert open_run(tmp_path).scorecard is not None
+    manifest = tmp_path / "scorecard" / "manifest.json"
+    sae = open_run(root / "demo").sae
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace(sae.fingerprint, "0" * 64), encoding="utf-8")
+    assert open_run(tmp_path).scorecard is None
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("stdlib+/home/alice/clients/acme+generated:lists+hf:some/set", "stdlib+acme+generated:lists+hf:some/set"),
+        ("/home/alice/c++ and +/clients/notes.txt", "c++ and +notes.txt"),
+    ],
+)
+def test_paths_of_this_machine_stay_here(root, tmp_path, source, shown):
+    shutil.copytree(root / "demo", tmp_path / "run")
+    manifest = tmp_path / "run" / "index" / "manifest.json"
+    written = json.loads(manifest.read_text(encoding="utf-8"))
+    written["sources"]["model"]["name"] = "/home/alice/models/small"
+    written["sources"]["corpus"]["source"] = source
+    manifest.write_text(json.dumps(written), encoding="utf-8")
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "alice" not in text
+    assert "clients" not in text
+    assert f"<dd>{shown}, " in text
+
+
 def test_a_folder_without_an_index_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no indexes"):
+    with pytest.raises(InputError, match="holds no index; give the folder of a run"):
         write_report(tmp_path)

@@ -24,6 +24,12 @@ def test_a_taken_port_is_one_sentence(root):
             serve(root, port=taken.getsockname()[1], open_browser=False)
 
 
+@pytest.mark.parametrize("port", [-1, 65_536, 70_000])
+def test_a_port_that_cannot_be_is_one_sentence(root, port):
+    with pytest.raises(InputError, match=f"no port {port}.*--port"):
+        serve(root, port=port, open_browser=False)
+
+
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no folder"):
         serve(tmp_path / "none", port=0, open_browser=False)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lexiscope.core.artifact import Artifact, find_artifacts
+from lexiscope.core.artifact import MANIFEST, Artifact, find_artifacts, open_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.measure.scorecard import Scorecard
@@ -33,7 +33,25 @@ class Dictionary:
         self.artifact = index
         self.sae = sae
         self._scorecard = scorecard
-        self.identity = tuple(part and (part.path, part.fingerprint) for part in (index, sae, scorecard))
+        self._parts = [part for part in (index, sae, scorecard) if part]
+        self._writings = [_writing(part) for part in self._parts]
+
+    @classmethod
+    def of(cls, name: str, index: Artifact, others: Sequence[Artifact]) -> Dictionary:
+        """An index, and those of the other artifacts that belong to its SAE."""
+        made_from = index.source("sae")
+        sae = next((item for item in others if item.kind == "sae" and _same(item, made_from)), None)
+        scorecards = [item for item in others if item.kind == "scorecard"]
+        scorecard = next((item for item in scorecards if _same_source(item, made_from)), None)
+        return cls(name, index, sae, scorecard)
+
+    def same_as(self, other: Dictionary) -> bool:
+        """Whether both are of the same writing of the same folders."""
+        return self._writings == other._writings
+
+    def changed(self) -> bool:
+        """Whether one of its folders has been removed or written again since it was found."""
+        return self._writings != [_writing(part) for part in self._parts]
 
     @cached_property
     def index(self) -> FeatureIndex:
@@ -56,15 +74,17 @@ class Dictionary:
 
 
 def open_run(run: Path) -> Dictionary:
-    """The only dictionary of a run folder.
+    """The dictionary of a run folder: its ``index``, and its ``sae`` and ``scorecard`` where they belong to it.
 
     Raises:
-        InputError: there is none, or more than one.
+        InputError: it holds no index, or one of the three is damaged.
     """
-    found = Library(run).dictionaries()
-    if len(found) != 1:
-        raise InputError(f"{run} holds {len(found) or 'no'} indexes, one is needed; give the folder of one run")
-    return found[0]
+    run = run.absolute()
+    if not (run / "index").is_dir():
+        raise InputError(f"{run} holds no index; give the folder of a run")
+    index = open_artifact(run / "index", "index")
+    others = [open_artifact(run / kind, kind) for kind in ("sae", "scorecard") if (run / kind).is_dir()]
+    return Dictionary.of(_name(index.path, run, taken=()), index, others)
 
 
 class Library:
@@ -84,25 +104,25 @@ class Library:
                 if index.kind != "index":
                     continue
                 name = _name(index.path, self.root, taken=found)
-                made_from = index.source("sae")
-                sae = next((item for item in artifacts if item.kind == "sae" and _same(item, made_from)), None)
-                scorecards = [item for item in artifacts if item.kind == "scorecard"]
-                scorecard = next((item for item in scorecards if _same_source(item, made_from)), None)
-                fresh = Dictionary(name, index, sae, scorecard)
+                fresh = Dictionary.of(name, index, artifacts)
                 known = self._dictionaries.get(name)
-                found[name] = known if known and known.identity == fresh.identity else fresh
+                found[name] = known if known and known.same_as(fresh) else fresh
             self._dictionaries = found
             return list(found.values())
 
     def dictionary(self, name: str) -> Dictionary:
-        """Raises:
-        UnknownDictionaryError: there is no dictionary of this name.
+        """The dictionary of a name, as it is on disk now.
+
+        Raises:
+            UnknownDictionaryError: there is no dictionary of this name.
         """
-        if name not in self._dictionaries:
+        known = self._dictionaries.get(name)
+        if known is None or known.changed():
             self.dictionaries()
-        if name not in self._dictionaries:
+            known = self._dictionaries.get(name)
+        if known is None:
             raise UnknownDictionaryError(f"there is no dictionary {name!r} under {self.root}")
-        return self._dictionaries[name]
+        return known
 
 
 def _name(path: Path, root: Path, taken: Container[str]) -> str:
@@ -113,6 +133,15 @@ def _name(path: Path, root: Path, taken: Container[str]) -> str:
     while (unique := name if number == 1 else f"{name}-{number}") in taken:
         number += 1
     return unique
+
+
+def _writing(artifact: Artifact) -> tuple[object, ...]:
+    """Tells an artifact from the next one that is written in its place: that one's manifest is another file."""
+    try:
+        status = (artifact.path / MANIFEST).stat()
+    except OSError:
+        return (artifact.path, artifact.fingerprint)
+    return (artifact.path, artifact.fingerprint, status.st_ino, status.st_mtime_ns)
 
 
 def _same(artifact: Artifact, entry: Mapping[str, Any] | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lexiscope import saes
@@ -74,9 +75,28 @@ class TextReader:
 
         wanted = self._index.manifest["sources"]["model"]
         try:
-            model = LanguageModel(wanted["name"], revision=wanted.get("revision"))
+            model = LanguageModel(_on_this_machine(wanted["name"], wanted.get("revision")))
         except LexiscopeError as error:
             raise InputError(f"the model of this dictionary can't be loaded: {error}") from None
         if model.fingerprint != wanted["fingerprint"]:
             raise InputError(f"{wanted['name']} has changed since this dictionary was indexed; index again")
         return model, saes.load(self._sae.path)
+
+
+def _on_this_machine(name: str, revision: str | None) -> str:
+    """The demo model, a folder, or what the hub's cache holds of a model. Whatever an index names, nothing is fetched.
+
+    Raises:
+        InputError: the cache does not hold it.
+    """
+    if name == "demo" or Path(name).is_absolute():
+        return name
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(name, revision=revision, local_files_only=True)
+    except (OSError, ValueError):
+        at = f" at revision {revision}" if revision else ""
+        raise InputError(
+            f"{name}{at} is not on this machine and viewing downloads nothing; fetch it with `hf download`"
+        ) from None

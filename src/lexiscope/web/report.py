@@ -37,7 +37,7 @@ def write_report(run: Path | str) -> Path:
     """Write ``report.html`` into a run folder: scorecard, densities and a selection of features.
 
     Raises:
-        InputError: the folder does not hold exactly one index, or can't be written.
+        InputError: the folder holds no index, or can't be written.
     """
     run = Path(run)
     found = open_run(run)
@@ -67,10 +67,10 @@ def select(
     """
     clearest = sorted(concepts, key=lambda feature: -concepts[feature][0].f1)
     chosen = [feature for feature in clearest if concepts[feature][0].f1 >= f1_bar][: count // 2]
-    page = index.features("variety", descending=False, limit=index.num_features)
+    by_variety = sorted(index.summaries(index.live()).values(), key=lambda feature: (feature.variety, feature.feature))
     worthy = [
         feature
-        for feature in page.features
+        for feature in by_variety
         if feature.firings >= _MIN_FIRINGS and feature.density <= _MAX_DENSITY and feature.feature not in chosen
     ]
     wanted = count - len(chosen)

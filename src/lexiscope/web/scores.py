@@ -18,17 +18,22 @@ class ScoreRow(View):
     scores: list[Score | None]
 
 
-class ScoreTable(View):
+class Fidelity(View):
+    """What a dictionary leaves unexplained; said wherever its features are shown."""
+
+    variance_unexplained: float | None
+    """Share of the variance of the activations that is not in the reconstruction: FVU."""
+    loss_unexplained: float | None
+    """Share of the loss that mean-ablation costs and the reconstruction does not win back."""
+
+
+class ScoreTable(Fidelity):
     """A scorecard: the SAE in the first column, trivial dictionaries on the same data in the others."""
 
     columns: list[str]
     rows: list[ScoreRow]
     tokens: int
     """Held-out activations that were measured."""
-    variance_unexplained: float | None
-    """Share of the variance of the activations that is not in the reconstruction: FVU."""
-    loss_unexplained: float | None
-    """Share of the loss that mean-ablation costs and the reconstruction does not win back."""
     f1_bar: float
     """F1 from which a concept counts as covered."""
 
@@ -44,8 +49,14 @@ class MatchedConcept(View):
     """The same for the concept's labels moved to other tokens."""
 
 
-def score_table(scorecard: Scorecard) -> ScoreTable:
+def fidelity(scorecard: Scorecard) -> Fidelity:
     recovered = scorecard.value("loss_recovered_mean_ablation")
+    return Fidelity(
+        variance_unexplained=scorecard.value("fvu"), loss_unexplained=None if recovered is None else 1 - recovered
+    )
+
+
+def score_table(scorecard: Scorecard) -> ScoreTable:
     return ScoreTable(
         columns=scorecard.columns,
         rows=[
@@ -59,9 +70,8 @@ def score_table(scorecard: Scorecard) -> ScoreTable:
             for row in scorecard.rows()
         ],
         tokens=scorecard.activations.tokens,
-        variance_unexplained=scorecard.value("fvu"),
-        loss_unexplained=None if recovered is None else 1 - recovered,
         f1_bar=scorecard.concepts.f1_bar,
+        **fidelity(scorecard).model_dump(),
     )
 
 

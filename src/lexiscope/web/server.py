@@ -11,6 +11,7 @@ from lexiscope.core.errors import InputError
 from lexiscope.web.app import DEFAULT_PORT, create_app
 
 LOOPBACK = "127.0.0.1"
+_HIGHEST_PORT = 65_535
 
 
 def serve(
@@ -29,7 +30,7 @@ def serve(
         ready: told the address before the first request is answered.
 
     Raises:
-        InputError: no such folder, another host, or a port that is taken.
+        InputError: no such folder, another host, or a port that is taken or can't be.
     """
     import uvicorn
 
@@ -38,6 +39,8 @@ def serve(
             f"Lexiscope is shown on {LOOPBACK} only, not on {host}; to see it from another machine, forward the port: "
             f"ssh -L {port}:{LOOPBACK}:{port} this-machine"
         )
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise InputError(f"there is no port {port}; choose one up to {_HIGHEST_PORT} with --port")
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

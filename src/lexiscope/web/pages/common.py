@@ -53,7 +53,7 @@ def facts(dictionary: Dictionary, library: Library) -> DictionaryFacts:
         num_features=dictionary.artifact.config["num_latents"],
         num_tokens=manifest["num_tokens"],
         model=_short_name(str(sources.get("model", {}).get("name", "unknown"))),
-        corpus=str(corpus.get("source", "unknown")),
+        corpus="+".join(_short_source(part) for part in str(corpus.get("source", "unknown")).split("+")),
         licences=[str(licence) for licence in corpus.get("licences", [])],
         sae_fingerprint=sae and sae["fingerprint"],
         index_fingerprint=dictionary.artifact.fingerprint,
@@ -64,3 +64,8 @@ def facts(dictionary: Dictionary, library: Library) -> DictionaryFacts:
 def _short_name(model: str) -> str:
     """A model from a folder goes by the folder's name; a name of the hub stays whole."""
     return Path(model).name if Path(model).is_absolute() else model
+
+
+def _short_source(part: str) -> str:
+    """One source of a corpus: a path goes by its last part, even a piece of one that has a ``+`` in it."""
+    return part if part.startswith("hf:") else Path(part).name

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 
 from lexiscope.index.feature import Feature
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
-from lexiscope.web.scores import MatchedConcept
+from lexiscope.web.scores import Fidelity, MatchedConcept, fidelity
 from lexiscope.web.view import View
 
 PATH = "/d/{name}/features/{feature:int}"
@@ -15,6 +15,8 @@ TEMPLATE = "feature.html"
 
 class FeatureView(View):
     dictionary: DictionaryFacts
+    fidelity: Fidelity | None
+    """None where no scorecard of this SAE is in the folder."""
     feature: Feature
     concepts: list[MatchedConcept]
     """Concepts of the bank that this feature tells best."""
@@ -29,6 +31,7 @@ def read(library: AnyLibrary, name: str, feature: int) -> FeatureView:
     before, after = bisect_left(live, feature), bisect_right(live, feature)
     return FeatureView(
         dictionary=facts(found, library),
+        fidelity=fidelity(found.scorecard) if found.scorecard else None,
         feature=found.index.feature(feature),
         concepts=found.concepts.get(feature, []),
         previous=live[before - 1] if before else None,

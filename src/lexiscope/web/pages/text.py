@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.reader import MAX_CHARACTERS, MAX_TOKENS
+from lexiscope.web.scores import Fidelity, fidelity
 from lexiscope.web.view import View
 
 PATH = "/d/{name}/text"
@@ -12,9 +13,15 @@ TEMPLATE = "text.html"
 
 class TextView(View):
     dictionary: DictionaryFacts
+    fidelity: Fidelity | None
+    """None where no scorecard of this SAE is in the folder."""
     max_characters: int = MAX_CHARACTERS
     max_tokens: int = MAX_TOKENS
 
 
 def read(library: AnyLibrary, name: str) -> TextView:
-    return TextView(dictionary=facts(library.dictionary(name), library))
+    found = library.dictionary(name)
+    return TextView(
+        dictionary=facts(found, library),
+        fidelity=fidelity(found.scorecard) if found.scorecard else None,
+    )
