@@ -25,7 +25,7 @@ CONFIGS = {"A": (512, 8192, 32, 4096), "demo": (256, 4096, 32, 4096)}
 
 def sparse_step(sae: topk.TopK, x_TD: Tensor, dead_F: Tensor) -> Callable[[], float]:
     optimizer = torch.optim.Adam(sae.parameters(), lr=1e-4, fused=True)
-    batch, state = Batch(x_TD, x_TD), TrainingState(0.5, dead_F)
+    batch, state = Batch(x_TD, x_TD), TrainingState(dead_F)
 
     def step() -> float:
         codes = sae.encode(x_TD)

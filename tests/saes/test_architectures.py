@@ -23,7 +23,7 @@ def sae(request, sample_TD):
 
 def loss_terms(sae, x_TD):
     codes = sae.encode(x_TD)
-    state = TrainingState(progress=0.5, dead_F=torch.arange(sae.num_latents) % 7 == 0)
+    state = TrainingState(dead_F=torch.arange(sae.num_latents) % 7 == 0)
     return codes, sae.losses(Batch(x_TD, x_TD), codes, sae.decode(codes), state)
 
 
@@ -40,6 +40,7 @@ def test_codes_and_outputs_have_the_right_shape(sae, sample_TD):
     assert codes.offsets[-1] == len(codes)
     assert sae(sample_TD).shape == sample_TD.shape
     assert sae.directions_FD.shape == (sae.num_latents, sae.width)
+    assert sae.device == sae.directions_FD.device
 
 
 def test_a_token_is_encoded_the_same_alone_and_in_a_batch(sae, sample_TD):

@@ -25,7 +25,7 @@ def test_the_loss_is_the_formula_and_so_is_every_gradient(sae, sample_TD):
     """(‖x - x̂‖² + λ Σ f) / D, or with f ‖W_dec‖, mean over tokens, at 60 % of the sparsity warm-up."""
     x_TD = sample_TD[:30].double()
     codes = sae.encode(x_TD)
-    state = TrainingState(0.0, torch.zeros(F, dtype=torch.bool), sparsity_scale=0.6)
+    state = TrainingState(torch.zeros(F, dtype=torch.bool), sparsity_scale=0.6)
     terms = sae.losses(Batch(x_TD, x_TD), codes, sae.decode(codes), state)
 
     error, penalty = 0.0, 0.0

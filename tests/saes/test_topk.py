@@ -27,7 +27,7 @@ def x_TD(sample_TD):
 def state(*dead):
     dead_F = torch.zeros(F, dtype=torch.bool)
     dead_F[list(dead)] = True
-    return TrainingState(progress=0.5, dead_F=dead_F)
+    return TrainingState(dead_F)
 
 
 def gradients(sae, term):

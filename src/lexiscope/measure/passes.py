@@ -93,7 +93,7 @@ def score_reconstructions(
         x_TD = store.rows(hook, heldout.rows_T[span])
         documents_T = torch.from_numpy(heldout.documents_T[span])
         for name, dictionary in dictionaries.items():
-            device = dictionary.directions_FD.device
+            device = dictionary.device
             x_TD, documents_T = x_TD.to(device), documents_T.to(device)
             codes = dictionary.encode(x_TD)
             seen = Reconstruction(x_TD, codes, dictionary.decode(codes), documents_T)
@@ -158,7 +158,7 @@ def score_concepts(dictionaries: Dictionaries, text: HeldoutText, tokens: int, s
     for name in dictionaries if judged else ():
         task.advance(0, note=f"matching {name}")
         codes = chosen_on.codes.pop(name), scored_on.codes.pop(name)
-        if len(codes[0]):
+        if any(map(len, codes[0])):
             coverage[name] = cover(counts, chosen_on.labels, scored_on.labels, *codes, seed=seed)
     return ConceptReport(
         f1_bar=F1_BAR,
@@ -172,7 +172,7 @@ def score_concepts(dictionaries: Dictionaries, text: HeldoutText, tokens: int, s
 
 
 def _reconstruct(dictionary: SparseAutoencoder) -> Replace:
-    return lambda x_TD: dictionary(x_TD.to(dictionary.directions_FD.device)).to(x_TD.device)
+    return lambda x_TD: dictionary(x_TD.to(dictionary.device)).to(x_TD.device)
 
 
 def _start(*, predictions: bool) -> list[Metric[Any]]:

@@ -216,7 +216,7 @@ def measure(
 def _baselines(sae: SparseAutoencoder, store: ActivationStore, config: MeasureConfig) -> dict[str, SparseAutoencoder]:
     """Trivial dictionaries as wide as the autoencoder, at its L0 on the sample."""
     assert sae.hook is not None
-    device = sae.directions_FD.device
+    device = sae.device
     sample_TD = next(
         store.batches(sae.hook, batch_tokens=config.sample_tokens, seed=config.seed, split="train", epochs=1)
     )

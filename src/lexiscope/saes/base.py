@@ -6,6 +6,7 @@ serves training and use. T tokens, D model width, F latents.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -37,8 +39,6 @@ class Batch(NamedTuple):
 class TrainingState:
     """What a loss may know about the run."""
 
-    progress: float
-    """Share of the run that is done, 0 to 1."""
     dead_F: Tensor
     """bool [F]: latents that have not fired for ``dead_after_tokens``."""
     sparsity_scale: float = 1.0
@@ -127,6 +127,11 @@ class SparseAutoencoder(nn.Module, ABC):
     @abstractmethod
     def directions_FD(self) -> Tensor:
         """What one unit of each latent adds to the output."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def after_step(self) -> None:
         """Called once after every optimizer step: put the weights back where they must be."""

@@ -43,7 +43,10 @@ def signed_codes(z_TD: Tensor, k: int | None) -> SparseCodes:
     ``k`` keeps the coordinates of largest magnitude in every row; None keeps all that are not zero.
     """
     num_axes = z_TD.shape[1]
-    sizes_TK, axes_TK = z_TD.abs().topk(num_axes if k is None else min(k, num_axes), dim=1, sorted=False)
+    if k is None:
+        latents_TD = torch.arange(num_axes, device=z_TD.device) + num_axes * (z_TD < 0)
+        return SparseCodes.from_topk(z_TD.abs(), latents_TD, 2 * num_axes)
+    sizes_TK, axes_TK = z_TD.abs().topk(min(k, num_axes), dim=1, sorted=False)
     latents_TK = axes_TK + num_axes * (z_TD.gather(1, axes_TK) < 0)
     return SparseCodes.from_topk(sizes_TK, latents_TK, 2 * num_axes)
 

@@ -100,7 +100,7 @@ def optimise(
         lr = config.lr * learning_rate_factor(step, config.steps, config.warmup_steps, config.decay_fraction)
         optimizer.param_groups[0]["lr"] = lr
         done = step / config.steps
-        state = TrainingState(done, dead.mask_F, sparsity_factor(done, config.sparsity_warmup_fraction))
+        state = TrainingState(dead.mask_F, sparsity_factor(done, config.sparsity_warmup_fraction))
 
         codes = sae.encode(x_TD)
         output_TD = sae.decode(codes)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lexiscope.core.codes import SparseCodes
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import Silent
 from lexiscope.measure.concepts import BANK
@@ -78,7 +79,7 @@ def test_halves_equal_reading_document_by_document(model):
                 labels_CT = label(document, starts, ends, concepts)[0]
                 expected_rows += [tuple(row) for row in sae.encode(x_TD).dense().round(decimals=3).tolist()]
                 expected_labels += [tuple(column) for column in labels_CT.T.tolist()]
-        rows = [tuple(row) for row in half.codes["pca"].dense().round(decimals=3).tolist()]
+        rows = [tuple(row) for row in SparseCodes.concat(half.codes["pca"]).dense().round(decimals=3).tolist()]
         labels = [tuple(column) for column in half.labels.positive_CT.T.tolist()]
         found = sorted(zip(labels, rows, strict=True))
         expected = sorted(zip(expected_labels, expected_rows, strict=True))

@@ -49,7 +49,7 @@ def test_find_equals_brute_force(seed, signed):
     codes_TF, positive_T, judged_T = draw_case(seed, signed=signed)
     both_TF = np.concatenate([codes_TF.clip(min=0), (-codes_TF).clip(min=0)], 1)
     codes = SortedCodes(SparseCodes.from_dense(torch.from_numpy(codes_TF)))
-    found = codes.find(positive_T, codes.ranks(judged_T))
+    found = codes.find(positive_T, codes.count(judged_T))
     assert found is not None
     assert found.f1 == pytest.approx(brute_force(both_TF, positive_T, judged_T))
     assert found.f1 == pytest.approx(f1((both_TF[:, found.latent] >= found.threshold)[judged_T], positive_T[judged_T]))
@@ -62,7 +62,7 @@ def test_average_precision_equals_the_sum_over_thresholds(seed):
     """Oracle: Σ (R_n - R_{n-1}) P_n over every distinct activation from strong to weak, silence last."""
     codes_TF, positive_T, judged_T = draw_case(seed)
     codes = SortedCodes(SparseCodes.from_dense(torch.from_numpy(codes_TF)))
-    found = codes.find(positive_T, codes.ranks(judged_T))
+    found = codes.find(positive_T, codes.count(judged_T))
     values, positive = codes_TF[judged_T, found.latent], positive_T[judged_T]
     expected = recall = 0.0
     for threshold in sorted(set(values), reverse=True):
@@ -75,9 +75,9 @@ def test_average_precision_equals_the_sum_over_thresholds(seed):
 
 def test_no_latent_fires_on_the_concept():
     codes = SortedCodes(SparseCodes.from_dense(torch.tensor([[1.0], [0.0]])))
-    assert codes.find(np.array([False, True]), codes.ranks(np.array([True, True]))) is None
+    assert codes.find(np.array([False, True]), codes.count(np.array([True, True]))) is None
     empty = SortedCodes(SparseCodes.from_dense(torch.zeros(2, 3)))
-    assert empty.find(np.array([False, True]), empty.ranks(np.array([True, True]))) is None
+    assert empty.find(np.array([False, True]), empty.count(np.array([True, True]))) is None
 
 
 CONCEPTS = [Concept(name, f"{name}.", EVERYWHERE, lambda _: []) for name in ("planted", "unrelated", "rare")]
@@ -95,7 +95,7 @@ def halves(seed=0, tokens=4000):
         codes_TF[:, 3] = planted * (0.5 + rng.random(tokens))
         positive_CT = np.stack([planted, unrelated, rare])
         labels = LabelledTokens(positive_CT, np.ones_like(positive_CT), frozenset({f"half {half}"}))
-        made.append((labels, SparseCodes.from_dense(torch.from_numpy(codes_TF).float())))
+        made.append((labels, [SparseCodes.from_dense(torch.from_numpy(codes_TF).float())]))
     return made
 
 
@@ -112,6 +112,25 @@ def test_a_planted_concept_is_found_and_an_unrelated_one_is_at_chance():
     assert coverage.low == 0.0
     assert coverage.high == 1.0
     assert coverage.chance_share == 0.0
+
+
+@pytest.mark.parametrize("entries_at_once", [1, 500])
+def test_parts_and_blocks_do_not_show_in_the_result(entries_at_once):
+    """Oracle: all tokens in one part, all latents at once. Latents are signed and tie, within and across blocks."""
+    made = []
+    for half, (labels, _) in enumerate(halves(tokens=600)):
+        rng = np.random.default_rng(half)
+        codes_TF = np.tile(rng.integers(-2, 3, (600, 4)), 2)
+        codes_TF[:, 1] = labels.positive_CT[0] * -1
+        made.append((labels, SparseCodes.from_dense(torch.from_numpy(codes_TF).float())))
+    (chosen_on, chosen), (scored_on, scored) = made
+    counts = count_concepts(CONCEPTS, chosen_on, scored_on, min_positives=5)
+    whole = cover(counts, chosen_on, scored_on, [chosen], [scored])
+    parts = [
+        [SparseCodes.from_dense(part) for part in codes.dense().split([250, 0, 350])] for codes in (chosen, scored)
+    ]
+    assert cover(counts, chosen_on, scored_on, *parts, entries_at_once=entries_at_once) == whole
+    assert whole.latents[0].latent == 8 + 1
 
 
 def test_halves_that_share_a_document_are_refused():

@@ -27,10 +27,12 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.seeds import derive_seed
 from lexiscope.measure.concepts.concept import Concept
 from lexiscope.measure.concepts.report import BestLatent, ConceptCount, Coverage
-from lexiscope.measure.concepts.search import Bools, SortedCodes
+from lexiscope.measure.concepts.search import Bools, Detector, Labels, find_each, score_each
 
 F1_BAR = 0.8
 MIN_POSITIVES = 50
+ENTRIES_AT_ONCE = 2**21
+"""About 150 MiB while they are sorted and searched."""
 _REDRAWS = 2000
 
 
@@ -43,6 +45,10 @@ class LabelledTokens:
     """Tokens that count for a concept; every positive one is among them."""
     documents: frozenset[str]
     """Names, or hashes of the texts."""
+
+    def of(self, row: int) -> Labels:
+        """(positive, judged) of one concept."""
+        return self.positive_CT[row], self.judged_CT[row]
 
 
 def count_concepts(
@@ -86,16 +92,19 @@ def cover(
     counts: Sequence[ConceptCount],
     chosen_on: LabelledTokens,
     scored_on: LabelledTokens,
-    codes_chosen_on: SparseCodes,
-    codes_scored_on: SparseCodes,
+    codes_chosen_on: Sequence[SparseCodes],
+    codes_scored_on: Sequence[SparseCodes],
     *,
     f1_bar: float = F1_BAR,
     seed: int = 0,
+    entries_at_once: int = ENTRIES_AT_ONCE,
 ) -> Coverage:
     """Concept coverage of one dictionary, from its codes of the tokens in both halves.
 
     Args:
         counts: from `count_concepts` on the same halves.
+        codes_chosen_on: codes of the tokens of a half, in their order, in one or more parts.
+        entries_at_once: about how many active (token, latent) pairs to sort at a time, which bounds the memory.
 
     Raises:
         InputError: no concept is frequent enough to be judged.
@@ -105,16 +114,17 @@ def cover(
         raise InputError(
             "no concept is frequent enough in the held-out text to be judged; read more tokens or another corpus"
         )
-    chosen, scored = SortedCodes(codes_chosen_on), SortedCodes(codes_scored_on)
-    ranks = _RanksOf(chosen)
-    latents = []
+    choose_by, score_by = [chosen_on.of(row) for row in rows], [scored_on.of(row) for row in rows]
     for row in rows:
-        truth = (chosen_on.positive_CT[row], chosen_on.judged_CT[row])
-        test = (scored_on.positive_CT[row], scored_on.judged_CT[row])
         draw = np.random.default_rng(derive_seed(seed, "shift", counts[row].name))
-        latent = _best(counts[row].name, chosen, scored, ranks, truth, test)
-        null = _best(counts[row].name, chosen, scored, ranks, _shifted(*truth, draw), _shifted(*test, draw))
-        latents.append(latent.model_copy(update={"chance_f1": null.f1}))
+        choose_by.append(_shifted(*chosen_on.of(row), draw))
+        score_by.append(_shifted(*scored_on.of(row), draw))
+    detectors = find_each(choose_by, codes_chosen_on, entries_at_once)
+    scores = score_each(detectors, score_by, codes_scored_on, entries_at_once)
+    latents = [
+        _latent(counts[row].name, detector, score, chance_f1)
+        for row, detector, score, (chance_f1, _) in zip(rows, detectors, scores, scores[len(rows) :], strict=False)
+    ]
     f1 = np.array([latent.f1 for latent in latents])
     chance_f1 = np.array([latent.chance_f1 for latent in latents])
     redrawn = np.random.default_rng(derive_seed(seed, "redraw")).integers(len(rows), size=(_REDRAWS, len(rows)))
@@ -131,47 +141,19 @@ def cover(
     )
 
 
-class _RanksOf:
-    """Ranks among judged tokens, kept for the sets of tokens that concepts share."""
-
-    def __init__(self, codes: SortedCodes) -> None:
-        self._codes = codes
-        self._known: dict[bytes, NDArray[np.int64]] = {}
-
-    def __call__(self, judged_T: Bools) -> NDArray[np.int64]:
-        key = np.packbits(judged_T).tobytes()
-        if key not in self._known:
-            self._known[key] = self._codes.ranks(judged_T)
-        return self._known[key]
-
-
-def _best(
-    name: str,
-    chosen: SortedCodes,
-    scored: SortedCodes,
-    ranks: _RanksOf,
-    truth: tuple[Bools, Bools],
-    test: tuple[Bools, Bools],
-) -> BestLatent:
-    positive_T, judged_T = truth
-    detector = chosen.find(positive_T, ranks(judged_T))
-    if detector is None:
-        return BestLatent(
-            concept=name, latent=None, threshold=None, f1_chosen=0, f1=0, average_precision=0, chance_f1=0
-        )
-    f1, average_precision = scored.score(detector, *test)
+def _latent(name: str, detector: Detector | None, score: tuple[float, float], chance_f1: float) -> BestLatent:
     return BestLatent(
         concept=name,
-        latent=detector.latent,
-        threshold=detector.threshold,
-        f1_chosen=detector.f1,
-        f1=f1,
-        average_precision=average_precision,
-        chance_f1=0,
+        latent=detector.latent if detector else None,
+        threshold=detector.threshold if detector else None,
+        f1_chosen=detector.f1 if detector else 0,
+        f1=score[0],
+        average_precision=score[1],
+        chance_f1=chance_f1,
     )
 
 
-def _shifted(positive_T: Bools, judged_T: Bools, draw: np.random.Generator) -> tuple[Bools, Bools]:
+def _shifted(positive_T: Bools, judged_T: Bools, draw: np.random.Generator) -> Labels:
     """The same labels, moved along the judged tokens by a quarter to three quarters of their number, round the end."""
     judged = np.flatnonzero(judged_T)
     shifted_T = np.zeros_like(positive_T)

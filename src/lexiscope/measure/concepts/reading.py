@@ -30,7 +30,8 @@ class Half:
     """Tokens of one half of the documents, in the order they were read, with the codes of each dictionary."""
 
     labels: LabelledTokens
-    codes: dict[str, SparseCodes]
+    codes: dict[str, list[SparseCodes]]
+    """In parts, as they were read."""
 
 
 @dataclass
@@ -88,7 +89,7 @@ def _grow(
     half.tokens.append(tokens_3T)
     half.documents |= {ordinal: batch.documents[ordinal] for ordinal in set(tokens_3T[0].tolist())}
     for name, dictionary in dictionaries.items():
-        codes = dictionary.encode(x_TD.to(dictionary.directions_FD.device))
+        codes = dictionary.encode(x_TD.to(dictionary.device))
         half.codes[name].append(
             SparseCodes(codes.offsets.cpu(), codes.latents.cpu(), codes.values.cpu(), codes.num_latents)
         )
@@ -104,8 +105,5 @@ def _finish(half: _Growing, dictionaries: Mapping[str, SparseAutoencoder], conce
             document = half.documents[int(tokens_3T[0, rows[0]])]
             positive_CT[:, rows], judged_CT[:, rows] = label(document, tokens_3T[1, rows], tokens_3T[2, rows], concepts)
     names = frozenset(document.id for document in half.documents.values())
-    codes = {
-        name: SparseCodes.concat([SparseCodes.from_dense(torch.zeros(0, item.num_latents)), *half.codes[name]])
-        for name, item in dictionaries.items()
-    }
-    return Half(LabelledTokens(positive_CT, judged_CT, names), codes)
+    nothing = {name: [SparseCodes.from_dense(torch.zeros(0, item.num_latents))] for name, item in dictionaries.items()}
+    return Half(LabelledTokens(positive_CT, judged_CT, names), nothing | half.codes)

@@ -7,15 +7,19 @@ threshold that it settles on are then scored on the other set. T tokens, F laten
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lexiscope.core.codes import SparseCodes
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int32] | NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Labels = tuple[Bools, Bools]
+"""Which tokens are positive, and which are judged: all the positive ones and some others."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,62 @@ class Detector:
     threshold: float
     f1: float
     """On the tokens that it was chosen on."""
+
+
+def find_each(labels: Sequence[Labels], parts: Sequence[SparseCodes], entries_at_once: int) -> list[Detector | None]:
+    """`SortedCodes.find` for each of many labels, over codes of all tokens that come in parts.
+
+    Args:
+        entries_at_once: about how many entries to sort at a time.
+    """
+    best: list[Detector | None] = [None] * len(labels)
+    every_F = torch.ones(parts[0].num_latents, dtype=torch.bool)
+    for _, codes in _blocks(parts, every_F, entries_at_once):
+        counts: dict[bytes, Ints] = {}
+        for place, (positive_T, judged_T) in enumerate(labels):
+            key = np.packbits(judged_T).tobytes()
+            if key not in counts:
+                counts[key] = codes.count(judged_T)
+            found, known = codes.find(positive_T, counts[key]), best[place]
+            if found and (known is None or (found.f1, -found.latent) > (known.f1, -known.latent)):
+                best[place] = found
+    return best
+
+
+def score_each(
+    detectors: Sequence[Detector | None],
+    labels: Sequence[Labels],
+    parts: Sequence[SparseCodes],
+    entries_at_once: int,
+) -> list[tuple[float, float]]:
+    """`SortedCodes.score` of each detector on its labels; 0 and 0 where there is none."""
+    num_latents = parts[0].num_latents
+    wanted_F = torch.zeros(num_latents, dtype=torch.bool)
+    wanted_F[[detector.latent % num_latents for detector in detectors if detector]] = True
+    scores = [(0.0, 0.0)] * len(detectors)
+    for within_F, codes in _blocks(parts, wanted_F, entries_at_once):
+        for place, detector in enumerate(detectors):
+            if detector and within_F[detector.latent % num_latents]:
+                scores[place] = codes.score(detector, *labels[place])
+    return scores
+
+
+def _blocks(
+    parts: Sequence[SparseCodes], wanted_F: torch.Tensor, entries_at_once: int
+) -> Iterator[tuple[torch.Tensor, SortedCodes]]:
+    """The wanted latents, some at a time (bool [F]), with their codes of all tokens."""
+    firings_F = torch.stack([part.firings() for part in parts]).sum(0) * wanted_F
+    block_F = firings_F.cumsum(0) // entries_at_once
+    for block in sorted(set(block_F[wanted_F].tolist())):
+        within_F = wanted_F & (block_F == block)
+        yield within_F, SortedCodes(SparseCodes.concat(_only(part, within_F) for part in parts))
+
+
+def _only(codes: SparseCodes, within_F: torch.Tensor) -> SparseCodes:
+    """The entries of some latents."""
+    keep = within_F[codes.latents]
+    before = torch.cat([torch.zeros(1, dtype=torch.int64), keep.cumsum(0)])
+    return SparseCodes(before[codes.offsets], codes.latents[keep], codes.values[keep], codes.num_latents)
 
 
 class SortedCodes:
@@ -56,25 +116,26 @@ class SortedCodes:
         """Where the entries of each token, in the order of the codes, went."""
         self._place_N[order_N] = np.arange(len(order_N), dtype=np.int32)
 
-    def ranks(self, judged_T: Bools) -> Ints:
-        """How many judged tokens have at least the strength of each entry on its latent, [N]."""
-        counted_N = np.concatenate([[0], np.cumsum(judged_T[self.tokens_N])])
-        before_N = counted_N[self._first_F[self.latents_N]]
-        return np.asarray(counted_N[self._tie_end_N + 1] - before_N, dtype=np.int64)
+    def count(self, judged_T: Bools) -> Ints:
+        """How many of the first n entries are of judged tokens, for n from 0 to N: [N + 1]."""
+        counted = np.zeros(len(self.tokens_N) + 1, dtype=np.int32)
+        np.cumsum(judged_T[self.tokens_N], out=counted[1:])
+        return counted
 
-    def find(self, positive_T: Bools, ranks_N: Ints) -> Detector | None:
+    def find(self, positive_T: Bools, counted: Ints) -> Detector | None:
         """The latent and threshold with the greatest F1 on judged tokens; None where no latent fires on a positive.
 
         Args:
             positive_T: positive tokens, all of them judged.
-            ranks_N: `ranks` of the judged tokens.
+            counted: `count` of the judged tokens.
         """
         entries = self._entries(np.flatnonzero(positive_T))
         if not len(entries):
             return None
         latents = self.latents_N[entries]
-        hits = np.arange(len(entries)) - np.searchsorted(latents, latents) + 1
-        f1 = 2 * hits / (ranks_N[entries] + int(positive_T.sum()))
+        hits = np.arange(1, len(entries) + 1) - np.searchsorted(entries, self._first_F)[latents]
+        said_yes = counted[self._tie_end_N[entries] + 1] - counted[self._first_F][latents]
+        f1 = 2 * hits / (said_yes + int(positive_T.sum()))
         best = int(np.argmax(f1))
         entry = entries[best]
         return Detector(int(latents[best]), float(self.values_N[entry]), float(f1[best]))
