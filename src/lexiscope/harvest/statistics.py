@@ -70,12 +70,6 @@ class SiteStatistics:
         total = float(variance_D.sum())
         return float(variance_D[self.outlier_dims].sum()) / total if total else 0.0
 
-    def top_variance_share(self, dims: int) -> float:
-        """Share of the total variance that lies in the ``dims`` dimensions with the most, 0 to 1."""
-        variance_D = self.std_D.square()
-        total = float(variance_D.sum())
-        return float(variance_D.topk(min(dims, len(variance_D))).values.sum()) / total if total else 0.0
-
     def summary(self) -> dict[str, Any]:
         """The figures for a manifest; ``None`` where a figure is infinite."""
         ratio = self.offset_ratio
