@@ -40,11 +40,11 @@ class DemoSettings(Config):
     corpus: str = "demo"
     hook: str | None = None
     """None: the residual stream after the middle block."""
-    tokens: int = Field(1_500_000, ge=1)
+    tokens: int = Field(800_000, ge=1)
     """Activations to harvest."""
     context: int = Field(256, ge=2)
     sae: dict[str, Any] = Field(default_factory=lambda: {"architecture": "topk", "expansion": 16, "k": 32})
-    optimise: dict[str, Any] = Field(default_factory=lambda: {"tokens": 4_000_000})
+    optimise: dict[str, Any] = Field(default_factory=lambda: {"tokens": 2_000_000})
     measure: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
 
@@ -76,7 +76,7 @@ class PipelineResult:
 
     def table(self) -> Table:
         """Seconds per stage."""
-        table = Table(title=f"Time, and {peak_rss_bytes() / 1e9:.1f} GB of memory at the peak", title_justify="left")
+        table = Table(caption=f"{peak_rss_bytes() / 1e9:.1f} GB of memory", caption_justify="right")
         table.add_column("stage")
         table.add_column("seconds", justify="right")
         for name, seconds in self.seconds.items():
