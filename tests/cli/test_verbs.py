@@ -202,6 +202,20 @@ def test_a_truncated_file_is_refused(lexiscope: Run, run_folder: Path, tmp_path:
     assert not (tmp_path / "x").exists()
 
 
+def test_one_text_file_is_a_corpus(lexiscope: Run, model_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("".join(file.read_text() for file in sorted(corpus_folder.iterdir())) * 3)
+    out = tmp_path / "run"
+    sizes = ["--hook", "resid_post.0", "--tokens", 60000, "--set", "context=32"]
+    made = lexiscope("harvest", "--model", model_folder, "--corpus", book, *sizes, "--out", out / "store")
+    assert made.code == 0, made.err
+    short = ["--set", "optimise.tokens=2000", "--set", "optimise.batch_tokens=500", "--set", "sae.k=4"]
+    made = lexiscope("train", "--store", out / "store", *short, "--out", out / "sae")
+    assert made.code == 0, made.err
+    made = lexiscope("measure", out / "sae", *MEASURED["measure"])
+    assert made.code == 0, made.err
+
+
 def test_view_refuses_a_folder_that_is_not_there(lexiscope: Run, tmp_path: Path) -> None:
     refused(lexiscope("view", tmp_path / "absent"), "absent")
 

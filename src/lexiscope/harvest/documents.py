@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.parquet import literal
+from lexiscope.text.document import HELDOUT_SHARE, heldout_rank
+
+LEAST_HELDOUT_SHARE = 0.05
+"""Of the tokens of a store."""
 
 
 class DocumentInfo(NamedTuple):
@@ -18,6 +23,22 @@ class DocumentInfo(NamedTuple):
     licence: str
     tokens: int
     heldout: bool
+
+
+def hold_out_enough(documents: Sequence[DocumentInfo]) -> tuple[list[DocumentInfo], float]:
+    """The same documents, with more of them held out where those that always are hold too few tokens; and the share.
+
+    The next in the queue of `heldout_rank` are added until `LEAST_HELDOUT_SHARE` of the tokens is held out; one
+    document (with its pieces) is always left to train on.
+    """
+    ranks = [heldout_rank(document.id) for document in documents]
+    wanted = LEAST_HELDOUT_SHARE * sum(document.tokens for document in documents)
+    limit = HELDOUT_SHARE
+    for rank in sorted(set(ranks))[:-1]:
+        if sum(item.tokens for item, own in zip(documents, ranks, strict=True) if own < limit) >= wanted:
+            break
+        limit = max(limit, math.nextafter(rank, 1))
+    return [item._replace(heldout=own < limit) for item, own in zip(documents, ranks, strict=True)], limit
 
 
 def write_documents(path: Path, documents: Sequence[DocumentInfo]) -> None:

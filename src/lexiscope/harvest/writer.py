@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.harvest.documents import DocumentInfo, write_documents
+from lexiscope.harvest.documents import DocumentInfo, hold_out_enough, write_documents
 from lexiscope.harvest.layout import DOCUMENTS, STATISTICS, TENSOR, column_name, make_folders, shard_name
 from lexiscope.harvest.rows import COLUMNS, Rows
 from lexiscope.harvest.statistics import RunningStatistics, save_statistics
@@ -78,11 +78,13 @@ class StoreWriter:
         """Write documents and statistics; at least one row must have come. Returns notes for the manifest."""
         statistics = {hook: running.finish() for hook, running in self._statistics.items()}
         save_statistics(self._path / STATISTICS, statistics)
-        write_documents(self._path / DOCUMENTS, self._documents)
+        documents, heldout_share = hold_out_enough(self._documents)
+        write_documents(self._path / DOCUMENTS, documents)
         return {
             "num_tokens": self._num_tokens,
-            "num_documents": len(self._documents),
-            "heldout_tokens": sum(document.tokens for document in self._documents if document.heldout),
+            "num_documents": len(documents),
+            "heldout_share": heldout_share,
+            "heldout_tokens": sum(document.tokens for document in documents if document.heldout),
             "statistics": {str(hook): site.summary() for hook, site in statistics.items()},
         }
 

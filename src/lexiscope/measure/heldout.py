@@ -15,7 +15,7 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.text.corpus import Corpus
-from lexiscope.text.document import Document
+from lexiscope.text.document import HELDOUT_SHARE, Document
 
 EXCERPT_CHARACTERS = 12_000
 
@@ -90,5 +90,10 @@ def text_of(store: ActivationStore) -> Corpus:
     described = store.artifact.manifest["sources"].get("corpus", {})
     if "source" not in described:
         raise InputError(f"{store.artifact.path} does not say which text it is from; name the corpus")
-    column = str(described.get("text_column", "text"))
-    return Corpus(described["source"], seed=int(described.get("seed", 0)), split="heldout", text_column=column)
+    return Corpus(
+        described["source"],
+        seed=int(described.get("seed", 0)),
+        split="heldout",
+        text_column=str(described.get("text_column", "text")),
+        heldout_share=float(store.artifact.manifest.get("heldout_share", HELDOUT_SHARE)),
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lexiscope.core.errors import CorpusError, InputError
-from lexiscope.text.document import Document, is_heldout
+from lexiscope.text.document import HELDOUT_SHARE, Document, is_heldout
 from lexiscope.text.pieces import MAX_DOCUMENT_CHARACTERS, pieces
 from lexiscope.text.report import ReadReport
 from lexiscope.text.sources import Source, find_again, open_source
@@ -29,7 +29,8 @@ class Corpus:
             Several take turns so that each has given about the same number of characters, as long as it lasts.
             Generators are endless: beside other sources they stop when those are used up.
         seed: decides the order of documents and what the generators write.
-        split: ``heldout`` is 10 % of the documents by hash of their id, ``train`` the others.
+        split: ``heldout`` is a share of the documents by hash of their id, ``train`` the others.
+        heldout_share: how many are held out; stores of few documents hold out more.
         text_column: the text in JSON Lines, Parquet and Hugging Face records.
 
     A document is left out, and counted in `report`, when it is empty or only white space, or holds NUL characters or
@@ -41,12 +42,21 @@ class Corpus:
 
     report: ReadReport
 
-    def __init__(self, source: str | Path, *, seed: int = 0, split: Split = "all", text_column: str = "text") -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        seed: int = 0,
+        split: Split = "all",
+        text_column: str = "text",
+        heldout_share: float = HELDOUT_SHARE,
+    ) -> None:
         if split not in ("all", "train", "heldout"):
             raise InputError(f"no split {split!r}; there are all, train and heldout")
         self.source = _find_again(source)
         """What was asked for, with paths made absolute."""
         self.text_column = text_column
+        self._heldout_share = heldout_share
         self.seed = seed
         self.split = split
         self.report = ReadReport()
@@ -65,7 +75,7 @@ class Corpus:
         self._digest = digest = hashlib.sha256()
         other_side = 0
         for document in _usable(_in_turns(self._sources, self.seed, report), report):
-            if self.split != "all" and is_heldout(document.id) != (self.split == "heldout"):
+            if self.split != "all" and is_heldout(document.id, self._heldout_share) != (self.split == "heldout"):
                 other_side += 1
                 continue
             report.documents += 1

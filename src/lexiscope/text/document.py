@@ -32,7 +32,12 @@ def whole_id(document_id: str) -> str:
     return _PIECE.sub("", document_id)
 
 
-def is_heldout(document_id: str) -> bool:
-    """Whether a document is held out: 10 % of ids, by hash. All pieces of one document are on the same side."""
+def heldout_rank(document_id: str) -> float:
+    """Where a document stands in the queue to be held out, 0 to 1, by hash of its id; pieces stand together."""
     digest = hashlib.sha256(whole_id(document_id).encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") < HELDOUT_SHARE * 2**64
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def is_heldout(document_id: str, share: float = HELDOUT_SHARE) -> bool:
+    """Whether a document is held out: a tenth of ids, by hash. All pieces of one document are on the same side."""
+    return heldout_rank(document_id) < share

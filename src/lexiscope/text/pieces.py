@@ -8,18 +8,19 @@ MAX_DOCUMENT_CHARACTERS = 2**18
 """More than any file of the standard library, and little enough that sources taking turns mix well."""
 
 
-def pieces(blocks: Iterable[str]) -> Iterator[str]:
-    """Cut a text, given in blocks of any length, into pieces of at most `MAX_DOCUMENT_CHARACTERS`.
+def pieces(blocks: Iterable[str], most: int | None = None) -> Iterator[str]:
+    """Cut a text, given in blocks of any length, into pieces of at most ``most`` or `MAX_DOCUMENT_CHARACTERS`.
 
     A piece ends after a line break where there is one in its second half, else after a space there, else anywhere.
     Joined, the pieces are the text again. Memory: one block and one piece.
     """
+    most = most or MAX_DOCUMENT_CHARACTERS
     rest = ""
     for block in blocks:
         rest += block
         start = 0
-        while len(rest) - start > MAX_DOCUMENT_CHARACTERS:
-            end = _cut(rest, start)
+        while len(rest) - start > most:
+            end = _cut(rest, start, most)
             yield rest[start:end]
             start = end
         rest = rest[start:]
@@ -27,8 +28,8 @@ def pieces(blocks: Iterable[str]) -> Iterator[str]:
         yield rest
 
 
-def _cut(text: str, start: int) -> int:
-    half, end = start + MAX_DOCUMENT_CHARACTERS // 2, start + MAX_DOCUMENT_CHARACTERS
+def _cut(text: str, start: int, most: int) -> int:
+    half, end = start + most // 2, start + most
     for mark in ("\n", " "):
         found = text.rfind(mark, half, end)
         if found >= 0:

@@ -27,7 +27,7 @@ def write_parquet(path, select):
 
 def test_one_text_file(tmp_path):
     (tmp_path / "story.txt").write_text("Once upon a time.\r\n", encoding="utf-8", newline="")
-    assert read(tmp_path / "story.txt") == ({"files:story.txt": "Once upon a time.\r\n"}, {})
+    assert read(tmp_path / "story.txt") == ({"files:story.txt:0": "Once upon a time.\r\n"}, {})
 
 
 def test_a_folder(tmp_path):
@@ -96,7 +96,7 @@ def test_a_json_line_that_is_too_long_is_passed_over(tmp_path):
 def test_a_ten_megabyte_line_comes_in_pieces(tmp_path):
     text = "é" * 10_000_000
     (tmp_path / "long.txt").write_text(text, encoding="utf-8")
-    corpus = Corpus(tmp_path / "long.txt")
+    corpus = Corpus(tmp_path)
     found = list(corpus.documents())
     assert "".join(document.text for document in found) == text
     assert max(len(document.text) for document in found) <= MAX_DOCUMENT_CHARACTERS
@@ -225,3 +225,18 @@ def test_json_lines_round_trip(tmp_path, texts):
     except InputError:
         documents = {}
     assert list(documents.values()) == usable
+
+
+def test_a_single_text_file_is_many_documents(tmp_path):
+    text = "".join(f"Line {number} of a long book.\n" for number in range(20_000))
+    (tmp_path / "book.txt").write_text(text)
+    found = list(Corpus(tmp_path / "book.txt").documents())
+    assert "".join(document.text for document in found) == text
+    assert len({document.id for document in found}) == len(found) > 20
+    held = list(Corpus(tmp_path / "book.txt", split="heldout", heldout_share=0.3).documents())
+    assert 0 < len(held) < len(found) / 2
+    (tmp_path / "other.txt").write_text("A second file.")
+    assert {document.id.partition("#")[0] for document in Corpus(tmp_path).documents()} == {
+        "files:book.txt",
+        "files:other.txt",
+    }

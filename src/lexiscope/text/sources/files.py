@@ -1,8 +1,8 @@
 """Files and folders: plain text, JSON Lines and Parquet.
 
 ``.jsonl`` and ``.ndjson`` hold one JSON object per line, ``.parquet`` one text per row, anything else is UTF-8 text and
-one document per file. A folder is searched below, hidden files left out. The seed orders files; records stay in the
-order of their file.
+one document per file; a single text file is read in passages of some pages, each a document. A folder is searched
+below, hidden files left out. The seed orders files; records stay in the order of their file.
 
 What is wrong, and what happens:
     nothing at the path, a Parquet file without the column          CorpusError
@@ -31,6 +31,7 @@ from lexiscope.text.report import ReadReport
 from lexiscope.text.sources.base import shuffled
 
 _MAX_LINE_BYTES = 8 * 2**20
+PASSAGE_CHARACTERS = 2**14
 _PARQUET_ROWS = 64
 """Rows fetched at once."""
 _JSON_LINES = {".jsonl", ".ndjson"}
@@ -84,7 +85,7 @@ class Files:
         elif path.suffix.lower() in _JSON_LINES:
             yield from self._json_lines(path, report)
         else:
-            yield from _plain(path, report)
+            yield from _passages(path, report) if path == self._path else _plain(path, report)
 
     def _json_lines(self, path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
         with path.open("rb") as file:
@@ -139,6 +140,16 @@ def _plain(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
             report.split += 1
             for number, text in enumerate(itertools.chain([first, second], texts)):
                 yield f"#{number}", text
+        except _NotText as reason:
+            report.skip(str(reason))
+
+
+def _passages(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
+    """One text file that is the whole corpus: each passage of it a document, or nothing could be held out."""
+    with path.open("rb") as file:
+        try:
+            for number, text in enumerate(pieces(_decoded(file), PASSAGE_CHARACTERS)):
+                yield f":{number}", text
         except _NotText as reason:
             report.skip(str(reason))
 
