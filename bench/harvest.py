@@ -124,8 +124,8 @@ def timed(work: Callable[[], object]) -> Seconds:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tokens", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=400_000)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         compare("random Llama, d = 256, 4 layers", random_llama(Path(folder)), arguments.tokens, arguments.rounds)

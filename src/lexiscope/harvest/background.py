@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,13 +15,23 @@ T = TypeVar("T")
 _WAITING_JOBS = 2
 
 
+def _worker() -> ThreadPoolExecutor:
+    """One thread that runs in the gaps the model leaves: taking a core from one of its threads would stall them all."""
+    return ThreadPoolExecutor(1, initializer=_step_back)
+
+
+def _step_back() -> None:
+    if sys.platform == "linux":  # elsewhere the priority is of the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
 def one_ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """The same items, the next one always being made in a thread; never more than one, so what is read is certain.
 
     An error is raised where its item would have come. Close it when breaking off early.
     """
     end = object()
-    with ThreadPoolExecutor(1) as thread:
+    with _worker() as thread:
         coming: Future[T | object] = thread.submit(next, items, end)
         while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)
@@ -32,7 +45,7 @@ class Behind:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = _worker()
         self._jobs: deque[Future[None]] = deque()
 
     def do(self, job: Callable[[T], None], argument: T) -> None:
