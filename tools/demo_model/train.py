@@ -1,6 +1,6 @@
 """Train the demo model: a small Llama, from tokens made by mix.py to a Hugging Face folder.
 
-Usage: python tools/demo_model/train.py --data FOLDER --out FOLDER [--tokens 45e6]
+Usage: python tools/demo_model/train.py --data FOLDER --out FOLDER [--tokens 36e6]
 
 Muon on the matrices, AdamW on the embedding and the norms; warm-up, a constant rate, then a straight line to zero over
 the last 40 % of the tokens. bfloat16 arithmetic on fp32 weights. The same command continues from the last checkpoint;
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tokens", type=float, default=45e6)
+    parser.add_argument("--tokens", type=float, default=36e6)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
