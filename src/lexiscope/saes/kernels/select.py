@@ -14,6 +14,8 @@ from lexiscope.core.codes import SparseCodes
 
 SCORES_PER_BLOCK = 2**22
 """16 MB of fp32 scores: larger blocks fall out of cache, smaller ones waste the GEMM (measured at F = 8,192)."""
+SAMPLE_TOKENS = 128
+"""Tokens that guess the threshold of a whole batch."""
 
 
 @torch.no_grad()
@@ -25,10 +27,66 @@ def select_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
     return SparseCodes.from_topk(values_TK, latents_TK, len(W_FD))
 
 
-@torch.no_grad()
 def select_positive(x_TD: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
     """Every positive score x · Wᵀ + b."""
-    return SparseCodes.concat(SparseCodes.from_dense(scores.relu_()) for scores in _score_blocks(x_TD, W_FD, b_F))
+    return select_above(x_TD, W_FD, b_F, 0.0)
+
+
+@torch.no_grad()
+def select_above(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, floor_F: Tensor | float) -> SparseCodes:
+    """Every score x · Wᵀ + b above the floor, one for all latents or one each; values are the scores themselves."""
+    return SparseCodes.concat(_above(scores, floor_F) for scores in _score_blocks(x_TD, W_FD, b_F))
+
+
+@torch.no_grad()
+def select_batch_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: float) -> SparseCodes:
+    """The round(k · T) largest positive scores x · Wᵀ + b of the whole batch.
+
+    A sample of the tokens guesses a floor below which nothing is kept. Enough above it proves the guess; otherwise the
+    batch is searched once more from zero.
+    """
+    budget = min(round(k * len(x_TD)), len(x_TD) * len(W_FD))
+    guess = _guessed_floor(x_TD, W_FD, b_F, k)
+    codes = _largest_of_batch(x_TD, W_FD, b_F, budget, guess)
+    return codes if guess == 0 or len(codes) == budget else _largest_of_batch(x_TD, W_FD, b_F, budget, 0.0)
+
+
+def _largest_of_batch(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, budget: int, floor: float) -> SparseCodes:
+    """At most ``budget`` scores above ``floor``; the floor rises as better ones come in, which bounds the memory."""
+    parts: list[SparseCodes] = []
+    for scores_TF in _score_blocks(x_TD, W_FD, b_F):
+        parts.append(_above(scores_TF, floor))
+        if sum(map(len, parts)) > 2 * budget:
+            best = _keep_largest(SparseCodes.concat(parts), budget)
+            floor = float(best.values.min()) if budget else torch.inf
+            parts = [best]
+    return _keep_largest(SparseCodes.concat(parts), budget)
+
+
+def _keep_largest(codes: SparseCodes, budget: int) -> SparseCodes:
+    if len(codes) <= budget:
+        return codes
+    chosen = codes.values.topk(budget, sorted=False).indices.sort().values
+    offsets = torch.searchsorted(chosen, codes.offsets)
+    return SparseCodes(offsets, codes.latents[chosen], codes.values[chosen], codes.num_latents)
+
+
+def _guessed_floor(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: float) -> float:
+    """What a quarter more than the budget exceeds, in a spread sample of tokens; 0 where that is not worth it."""
+    stride = len(x_TD) // SAMPLE_TOKENS
+    if stride < 4:
+        return 0.0
+    sample_TD = x_TD[::stride]
+    scores = torch.addmm(b_F, sample_TD, W_FD.t()).flatten()
+    rank = round(1.25 * k * len(sample_TD)) + 1
+    return max(0.0, float(scores.topk(rank).values[-1])) if rank < len(scores) else 0.0
+
+
+def _above(scores_TF: Tensor, floor_F: Tensor | float) -> SparseCodes:
+    tokens, latents = (scores_TF > floor_F).nonzero(as_tuple=True)
+    offsets = tokens.new_zeros(len(scores_TF) + 1)
+    torch.cumsum(torch.bincount(tokens, minlength=len(scores_TF)), 0, out=offsets[1:])
+    return SparseCodes(offsets, latents, scores_TF[tokens, latents], scores_TF.shape[1])
 
 
 def _score_blocks(x_TD: Tensor, W_FD: Tensor, b_F: Tensor) -> Iterator[Tensor]:
