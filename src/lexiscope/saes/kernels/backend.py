@@ -1,0 +1,102 @@
+"""Which kernels do the work: a matter of speed only, the results are the same to the rounding of a sum.
+
+    dense    the formulas in plain dense torch: slow, the oracle of the tests
+    stock    stock torch operators, everywhere
+    native   C++ for processors, float32, compiled at first use; where it can't be, stock serves instead
+    triton   for CUDA devices, where Triton is installed
+
+Left alone, the fastest that serves the tensors at hand is taken. ``use(name)`` or the environment variable
+LEXISCOPE_KERNELS ask for one; what it can't serve (native: float64, CUDA) still goes to stock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lexiscope.core.errors import InputError
+from lexiscope.saes.kernels.native import library
+
+NAMES = ("dense", "stock", "native", "triton")
+VARIABLE = "LEXISCOPE_KERNELS"
+
+_asked: str | None = None
+
+
+@contextlib.contextmanager
+def use(name: str) -> Iterator[None]:
+    """Ask for a path, in the whole process: gradients may be computed on another thread.
+
+    Raises:
+        InputError: no such path, or this machine can't run it.
+    """
+    global _asked  # noqa: PLW0603
+    _check(name, "use")
+    before, _asked = _asked, name
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+def path(*tensors: Tensor) -> str:
+    """The path that serves these tensors, one of `NAMES`.
+
+    Raises:
+        InputError: LEXISCOPE_KERNELS asks for what does not exist here.
+    """
+    asked = asked_for()
+    if asked in ("dense", "stock"):
+        return asked
+    on = {tensor.device.type for tensor in tensors}
+    if asked != "triton" and on == {"cpu"} and all(tensor.dtype == torch.float32 for tensor in tensors):
+        return "native" if library.loaded().dll is not None else "stock"
+    if asked != "native" and (on == {"cuda"} or asked == "triton") and has_triton():
+        return "triton"
+    return "stock"
+
+
+def asked_for() -> str | None:
+    """What `use` or the environment asks for; None: whatever is fastest."""
+    if _asked is not None:
+        return _asked
+    name = os.environ.get(VARIABLE)
+    if name:
+        _check(name, VARIABLE)
+    return name or None
+
+
+def report() -> dict[str, str]:
+    """For every kind of device, which path serves float32 tensors on it and why."""
+    native = library.loaded()
+    asked = asked_for()
+    because = f" (asked for: {asked})" if asked else ""
+    cpu = path(torch.empty(0))
+    reason = f": {native.reason}" if cpu == "native" or (native.dll is None and asked is None) else ""
+    lines = {"cpu": f"{cpu}{reason}{because}"}
+    if torch.cuda.is_available():
+        cuda = asked if asked in ("dense", "stock") else "triton" if has_triton() and asked != "native" else "stock"
+        lines["cuda"] = f"{cuda}{because}"
+    return lines
+
+
+def has_triton() -> bool:
+    """Whether Triton and the kernels written in it can be imported."""
+    return (
+        importlib.util.find_spec("triton") is not None
+        and importlib.util.find_spec("lexiscope.saes.kernels.triton") is not None
+    )
+
+
+def _check(name: str, where: str) -> None:
+    if name not in NAMES:
+        raise InputError(f"{where}: there are no kernels called {name!r}; choose one of {', '.join(NAMES)}")
+    if name == "native" and library.loaded().dll is None:
+        raise InputError(f"{where}: native kernels can't run here ({library.loaded().reason}); use stock")
+    if name == "triton" and not has_triton():
+        raise InputError(f"{where}: triton kernels can't run here (triton is not installed); use stock")
