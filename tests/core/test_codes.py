@@ -51,3 +51,12 @@ def test_rows(codes_TF: Tensor, data: st.DataObject) -> None:
     assert {int(latent): float(value) for latent, value in zip(latents, values, strict=True)} == {
         latent: float(value) for latent, value in enumerate(codes_TF[token]) if value
     }
+
+
+def test_fired_leaves_out_entries_of_value_zero():
+    """Oracle: the dense matrix is the same, and no entry of it is zero."""
+    codes = SparseCodes(torch.tensor([0, 2, 2, 3]), torch.tensor([1, 0, 2]), torch.tensor([0.0, 2.0, 3.0]), 4)
+    fired = codes.fired()
+    assert torch.equal(fired.dense(), codes.dense())
+    assert (fired.values != 0).all()
+    assert fired.offsets.tolist() == [0, 1, 1, 2]

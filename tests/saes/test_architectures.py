@@ -12,6 +12,7 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import Batch, TrainingState, registry
+from lexiscope.saes.affine import Affine
 
 HOOK = HookPoint.parse("resid_post.3")
 
@@ -30,7 +31,8 @@ def loss_terms(sae, x_TD):
 def test_the_folder_is_the_registry():
     folder = Path(registry.__file__).parent
     files = {file.stem for place in (folder, folder / "baselines") for file in place.glob("*.py")}
-    assert set(saes.architectures()) == files - {"__init__", "base", "parts", "registry"}
+    helpers = {"__init__", "activation", "affine", "base", "dictionary", "parts", "registry"}
+    assert set(saes.architectures()) == files - helpers
 
 
 def test_codes_and_outputs_have_the_right_shape(sae, sample_TD):
@@ -74,7 +76,7 @@ def test_absorbing_a_normalisation_gives_the_same_answers_in_raw_units(sae, samp
     sae = saes.create(sae.config, normal_TD, seed=1)
     codes = sae.encode(normal_TD).dense()
     expected_TD = sae.decode(sae.encode(normal_TD)) / scale + centre_D
-    sae.absorb(centre_D, scale)
+    sae.absorb(*[Affine.uniform(centre_D, scale)] * 2)
     torch.testing.assert_close(sae(sample_TD), expected_TD, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(sae.encode(sample_TD).dense(), codes / scale, rtol=1e-3, atol=1e-4)
 
@@ -83,6 +85,7 @@ def test_saved_and_loaded_is_the_same_to_the_bit(sae, sample_TD, tmp_path):
     sae.save(tmp_path / "sae", hook=HOOK, sources={"corpus": "none"}, notes={"why": "a test"})
     again = saes.load(tmp_path / "sae")
     assert type(again) is type(sae)
+    assert not again.training
     assert (again.config, again.hook, again.width, again.num_latents) == (sae.config, HOOK, 12, sae.num_latents)
     assert torch.equal(again(sample_TD), sae(sample_TD))
     manifest = json.loads((tmp_path / "sae" / "manifest.json").read_text())

@@ -2,7 +2,7 @@
 
 import torch
 
-from lexiscope.saes import baselines, topk
+from lexiscope.saes import baselines, create, topk
 
 
 def fvu(x_TD, output_TD):
@@ -60,7 +60,7 @@ def test_the_gain_of_a_random_dictionary_is_the_best_one(sample_TD):
 
 def test_untrained_is_topk_before_its_first_step(sample_TD):
     sae = baselines.fit_untrained(sample_TD, num_latents=24, k=3, seed=2)
-    expected = topk.TopK.from_sample(topk.Config(num_latents=24, k=3), sample_TD, seed=2)
+    expected = create(topk.Config(num_latents=24, k=3), sample_TD, seed=2)
     assert all(torch.equal(a, b) for a, b in zip(sae.parameters(), expected.parameters(), strict=True))
 
 

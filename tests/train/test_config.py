@@ -3,18 +3,21 @@
 import pytest
 
 from lexiscope.core.errors import InputError
+from lexiscope.saes import topk
 from lexiscope.train.config import TrainConfig, resolve
 
 
 def test_what_is_given_is_kept_and_not_reported():
-    config = TrainConfig(lr=0.5, warmup_steps=3, dead_after_tokens=7)
-    assert resolve(config, num_latents=100) == (config, {})
+    config = TrainConfig(lr=0.5, warmup_steps=3, dead_after_tokens=7, terms=["auxk"], data_seed=3)
+    assert resolve(config, topk.Config(num_latents=100), 8) == (config, {})
 
 
 def test_what_is_open_is_chosen_with_a_reason():
-    config, choices = resolve(TrainConfig(tokens=409_600, batch_tokens=4096), num_latents=4096)
-    assert set(choices) == {"lr", "warmup_steps", "dead_after_tokens"}
-    assert (config.lr, config.warmup_steps, config.dead_after_tokens) == tuple(c.value for c in choices.values())
+    config, choices = resolve(TrainConfig(tokens=409_600, batch_tokens=4096), topk.Config(num_latents=4096), 8)
+    assert set(choices) == {"lr", "warmup_steps", "dead_after_tokens", "terms", "data_seed"}
+    chosen = {name: choice.value for name, choice in choices.items()}
+    assert config == TrainConfig(tokens=409_600, batch_tokens=4096, **chosen)
+    assert chosen["terms"] == ["auxk"]
     assert all(choice.reason for choice in choices.values())
     assert config.warmup_steps == 5
 
@@ -25,7 +28,7 @@ def test_what_is_open_is_chosen_with_a_reason():
 )
 def test_learning_rate(num_latents, steps, lr):
     """Worked out by hand: the published rate from 30,000 steps on, ten times it at a hundredth, never above 0.01."""
-    config, _ = resolve(TrainConfig(tokens=steps * 4096), num_latents=num_latents)
+    config, _ = resolve(TrainConfig(tokens=steps * 4096), topk.Config(num_latents=num_latents), 8)
     assert config.lr == pytest.approx(lr)
 
 
@@ -37,3 +40,21 @@ def test_steps_are_rounded_up():
 def test_unknown_keys_and_values_out_of_range_are_refused(values):
     with pytest.raises(InputError, match=next(iter(values))):
         TrainConfig.read(values, "recipe.toml")
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        (["no_such_term"], "no term is called 'no_such_term'"),
+        ([{"name": "auxk", "strength": 1}], "strength"),
+        ([{"coefficient": 1}], "no term is called None"),
+    ],
+)
+def test_terms_that_are_not_there_are_refused(terms, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig.read({"terms": terms}, "recipe.toml")
+
+
+def test_terms_round_trip_through_a_manifest():
+    config = TrainConfig(terms=[{"name": "auxk", "coefficient": 0.1}])
+    assert TrainConfig.read(config.model_dump(mode="json"), "manifest") == config

@@ -7,10 +7,11 @@ import torch
 
 from lexiscope import saes
 from lexiscope.core.errors import InputError, SelfCheckError
+from lexiscope.saes import Batch
 from lexiscope.train.check import fidelity
 from lexiscope.train.config import TrainConfig, resolve
-from lexiscope.train.normalise import Normaliser
-from lexiscope.train.trainer import optimise, train
+from lexiscope.train.normalise import fit
+from lexiscope.train.trainer import Trainer, optimise, train
 
 SHORT = TrainConfig(tokens=4_000, batch_tokens=400, log_every_steps=4, evaluate_every_steps=5)
 LONG = TrainConfig(tokens=200_000, batch_tokens=500)
@@ -80,17 +81,18 @@ def test_looking_never_changes_the_run(store, tmp_path):
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize(("coefficient", "survivors"), [(0.0, 0), (1 / 32, 20)])
-def test_auxk_revives_dead_latents(world, store, coefficient, survivors):
+@pytest.mark.parametrize(("terms", "survivors"), [([], 0), (["auxk"], 20)])
+def test_auxk_revives_dead_latents(world, store, terms, survivors):
     """Planted: 20 latents whose encoder is too weak ever to be among the k largest. Only AuxK can bring them back."""
-    config, _ = resolve(TrainConfig(tokens=60_000, batch_tokens=500, dead_after_tokens=5_000), num_latents=64)
-    normalise = Normaliser.fit(store.x_TD, centre=True)
-    sae = saes.create(saes.topk.Config(num_latents=64, k=3, auxk_coefficient=coefficient), normalise(store.x_TD))
+    asked = TrainConfig(tokens=60_000, batch_tokens=500, dead_after_tokens=5_000, terms=terms)
+    config, _ = resolve(asked, SMALL, 24)
+    units = fit(store.x_TD, "centre")
+    sae = saes.create(SMALL, units(store.x_TD))
     with torch.no_grad():
         sae.W_enc_FD[:20] *= 0.01
-    batches = store.batches(store.hooks[0], batch_tokens=500, seed=0)
-    optimise(sae, map(normalise, batches), config, lambda _step: None)
-    assert (sae.encode(normalise(world.x_TD)).firings()[:20] > 0).sum() == survivors
+    batches = (Batch.same(units(x_TD)) for x_TD in store.batches(store.hooks[0], batch_tokens=500, seed=0))
+    optimise(Trainer(sae, config), batches, lambda _step: None)
+    assert (sae.encode(units(world.x_TD)).firings()[:20] > 0).sum() == survivors
 
 
 def test_a_failed_self_check_leaves_nothing(store, tmp_path, monkeypatch):

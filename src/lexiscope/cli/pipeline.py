@@ -118,7 +118,7 @@ def run_pipeline(asked: DemoSettings, out: Path, progress: Progress) -> Pipeline
             )
         store = ActivationStore.open(out / "store")
     with timed("train"):
-        resolved, _ = resolve(train_config, num_latents=sae_config.latents(store.width(hook)))
+        resolved, _ = resolve(train_config, sae_config, store.width(hook))
         trained = {"sae": sae_config.model_dump(mode="json"), "train": resolved.model_dump(mode="json")}
         if not finished(out / "sae", "sae", trained, [store.artifact]):
             train(store, sae_config, train_config, out=out / "sae", progress=progress)

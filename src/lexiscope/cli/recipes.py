@@ -36,8 +36,10 @@ class HarvestRecipe(Config):
 class TrainRecipe(Config):
     """Table ``[train]``: where the activations are, and two tables of their owners."""
 
-    hook: str | None = None
-    """Which hook point of the store; may be left out if it has one."""
+    hook: str | list[str] | None = None
+    """Which hook point of the store to read; may be left out if it has one. Several for a crosscoder."""
+    target: str | list[str] | None = None
+    """Which to write, for a transcoder. None: the same."""
     sae: dict[str, Any] = Field(default_factory=lambda: {"architecture": "topk"})
     """Settings of the architecture named in it."""
     optimise: dict[str, Any] = Field(default_factory=dict)

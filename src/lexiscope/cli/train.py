@@ -25,7 +25,7 @@ def run(
     from lexiscope.harvest.store import ActivationStore
     from lexiscope.saes.registry import read_config
     from lexiscope.train.config import TrainConfig, resolve
-    from lexiscope.train.source import choose_hook
+    from lexiscope.train.source import choose_sites
     from lexiscope.train.trainer import train
 
     where = str(recipe or "flags")
@@ -33,18 +33,20 @@ def run(
     sae_config = read_config(asked.sae, f"{where}, sae")
     train_config = TrainConfig.read(asked.optimise, f"{where}, optimise")
     opened = ActivationStore.open(store)
-    point = choose_hook(opened, asked.hook)
-    num_latents = sae_config.latents(opened.width(point))
+    sites = choose_sites(opened, asked.hook, asked.target)
     wanted = {
         "sae": sae_config.model_dump(mode="json"),
-        "train": resolve(train_config, num_latents=num_latents)[0].model_dump(mode="json"),
-        "hook": str(point),
+        "train": resolve(train_config, sae_config, sum(sites.widths(opened)[0]))[0].model_dump(mode="json"),
+        "reads": [str(hook) for hook in sites.reads],
+        "writes": [str(hook) for hook in sites.writes],
     }
     if finished(out, "sae", wanted, [opened.artifact]):
         say(f"{out} is done already")
         sae = saes.load(out)
     else:
-        sae = train(opened, sae_config, train_config, hook=point, out=out, progress=ConsoleProgress())
+        sae = train(
+            opened, sae_config, train_config, hook=sites.reads, target=sites.writes, out=out, progress=ConsoleProgress()
+        )
     assert sae.artifact is not None
     manifest = sae.artifact.manifest
     if json:

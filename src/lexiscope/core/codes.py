@@ -19,7 +19,8 @@ class SparseCodes:
     Attributes:
         offsets: int64 [T + 1], non-decreasing, from 0 to N.
         latents: int64 [N], each in 0..num_latents-1, no latent twice in a row.
-        values: float [N]. An active latent has a value other than zero.
+        values: float [N]. An active latent has a value other than zero. While training, entries of value zero may be
+            there because a gradient passes through them; `fired` leaves them out.
         num_latents: F.
     """
 
@@ -58,6 +59,16 @@ class SparseCodes:
         out = self.values.new_zeros(self.num_tokens, self.num_latents)
         out[self.tokens(), self.latents] = self.values
         return out
+
+    def fired(self) -> SparseCodes:
+        """Without the entries of value zero, and without gradients."""
+        keep_N = self.values.detach() != 0
+        if bool(keep_N.all()):
+            return self.detach()
+        counts_T = torch.zeros(self.num_tokens, dtype=torch.int64, device=self.offsets.device)
+        counts_T.index_add_(0, self.tokens(), keep_N.long())
+        offsets = torch.cat([self.offsets[:1], counts_T.cumsum(0)])
+        return SparseCodes(offsets, self.latents[keep_N], self.values.detach()[keep_N], self.num_latents)
 
     def detach(self) -> SparseCodes:
         return SparseCodes(self.offsets, self.latents, self.values.detach(), self.num_latents)

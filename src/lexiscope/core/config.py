@@ -39,6 +39,8 @@ def describe(error: ValidationError) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}{more}"
+    if first["type"] == "value_error":
+        return f"{key}: {first['ctx']['error']}{more}"
     return f"{key}: {first['msg'].lower()}, got {first['input']!r}{more}"
 
 

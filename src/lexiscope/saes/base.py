@@ -24,15 +24,24 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.core.config import Config
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
+from lexiscope.saes.affine import Affine
 
 WEIGHTS = "sae.safetensors"
 
 
 class Batch(NamedTuple):
-    """What is read and what is to be reconstructed; the same tensor for an autoencoder."""
+    """What is read and what is to be reconstructed; the same tensor for an autoencoder.
+
+    Several hook points, for a crosscoder, stand side by side in D.
+    """
 
     input_TD: Tensor
     target_TD: Tensor
+
+    @classmethod
+    def same(cls, x_TD: Tensor) -> Self:
+        """An autoencoder's."""
+        return cls(x_TD, x_TD)
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,9 @@ class TrainingState:
     dead_F: Tensor
     """bool [F]: latents that have not fired for ``dead_after_tokens``."""
     sparsity_scale: float = 1.0
-    """Factor of the sparsity penalty, 0 to 1: its warm-up."""
+    """Factor of the sparsity penalty: its warm-up, or what a controller of L0 asks for."""
+    progress: float = 1.0
+    """Share of the run that is done, 0 to 1."""
 
 
 class SaeConfig(Config):
@@ -53,6 +64,11 @@ class SaeConfig(Config):
     def latents(self, width: int) -> int:
         """F for this model width."""
         raise NotImplementedError
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """Terms of the training that keep latents alive, by name: what a run uses unless told otherwise."""
+        return ()
 
 
 class SizedConfig(SaeConfig):
@@ -78,27 +94,34 @@ class SizedConfig(SaeConfig):
 class SparseAutoencoder(nn.Module, ABC):
     """A dictionary of directions and a rule that says which of them are in an activation.
 
+    ``train()`` and ``eval()`` mode differ where an activation function does (a threshold that stands in for a choice
+    over the whole batch); `create` and `load` give it in ``eval()`` mode.
+
     Attributes:
         config: the settings it was made with.
-        width: D.
+        width: D of what it reads.
+        output_width: D of what it writes.
         num_latents: F.
-        hook: where its activations come from, once known.
+        reads: where its activations come from, once known.
+        writes: where its reconstructions belong.
         artifact: the folder it was loaded from, if it was.
     """
 
     config_type: ClassVar[type[SaeConfig]]
 
-    def __init__(self, config: SaeConfig, width: int) -> None:
+    def __init__(self, config: SaeConfig, width: int, output_width: int | None = None) -> None:
         super().__init__()
         self.config = config
         self.width = width
+        self.output_width = width if output_width is None else output_width
         self.num_latents = config.latents(width)
-        self.hook: HookPoint | None = None
+        self.reads: tuple[HookPoint, ...] = ()
+        self.writes: tuple[HookPoint, ...] = ()
         self.artifact: Artifact | None = None
 
     @classmethod
     @abstractmethod
-    def from_sample(cls, config: Any, sample_TD: Tensor, *, seed: int = 0) -> Self:
+    def from_sample(cls, config: Any, sample: Batch, *, seed: int = 0) -> Self:
         """An autoencoder before its first training step, started from a sample of its activations.
 
         Baselines are complete after this.
@@ -110,18 +133,22 @@ class SparseAutoencoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, codes: SparseCodes) -> Tensor:
-        """The activations that codes stand for, float [T, D]."""
+        """What codes stand for, float [T, D]."""
 
     @abstractmethod
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:
         """Named terms whose sum is minimised. Pure: calling it changes nothing.
 
-        ``codes`` and ``output_TD`` are what `encode` and `decode` gave for the batch.
+        ``codes`` and ``output_TD`` are what `encode` and `reconstruct` gave for the batch.
         """
 
     @abstractmethod
-    def absorb(self, centre_D: Tensor, scale: float) -> None:
-        """Take over a normalisation: afterwards x gives what (x - centre) · scale gave, in the units of x."""
+    def absorb(self, source: Affine, target: Affine) -> None:
+        """Take over the units of training: afterwards it reads and writes activations as harvested.
+
+        What it gave for ``source(x)`` it then gives for x, undone by ``target``. The two are the same for an
+        autoencoder. Codes come out in the units of the activations, where there is one scale.
+        """
 
     @property
     @abstractmethod
@@ -129,23 +156,50 @@ class SparseAutoencoder(nn.Module, ABC):
         """What one unit of each latent adds to the output."""
 
     @property
+    def hook(self) -> HookPoint | None:
+        """The hook point it reads, where there is one."""
+        return self.reads[0] if len(self.reads) == 1 else None
+
+    @hook.setter
+    def hook(self, hook: HookPoint | None) -> None:
+        self.reads = self.writes = () if hook is None else (hook,)
+
+    @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(itertools.chain(self.parameters(), self.buffers())).device
 
-    def after_step(self) -> None:
-        """Called once after every optimizer step: put the weights back where they must be."""
+    @property
+    def unit_rows(self) -> tuple[nn.Parameter, ...]:
+        """Weights whose rows the optimizer keeps at length 1."""
+        return ()
+
+    def reconstruct(self, x_TD: Tensor, codes: SparseCodes) -> Tensor:  # noqa: ARG002
+        """The output for an input and its codes: `decode`, and whatever goes around the codes."""
+        return self.decode(codes)
+
+    def after_step(self, codes: SparseCodes) -> None:
+        """Called once after every optimizer step with the codes of its batch: running numbers move here only."""
+
+    def calibrate(self, x_TD: Tensor, l0: float | None = None) -> None:
+        """Set what stands in for the training's choice over a batch, on held-out activations: mean L0 becomes ``l0``.
+
+        None: the L0 that the settings promise. Architectures that choose token by token have nothing to set.
+        """
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        return self.decode(self.encode(x_TD))
+        return self.reconstruct(x_TD, self.encode(x_TD))
 
     def settings(self) -> dict[str, Any]:
         """What a manifest says about it, besides the training: enough to build it again."""
         return {
             "sae": self.config.model_dump(mode="json"),
             "width": self.width,
+            "output_width": self.output_width,
             "num_latents": self.num_latents,
             "hook": None if self.hook is None else str(self.hook),
+            "reads": [str(hook) for hook in self.reads],
+            "writes": [str(hook) for hook in self.writes],
         }
 
     def save(
@@ -162,7 +216,8 @@ class SparseAutoencoder(nn.Module, ABC):
         Raises:
             InputError: ``out`` is taken or can't be written.
         """
-        self.hook = hook or self.hook
+        if hook is not None:
+            self.hook = hook
         with write_artifact(out, "sae", config=self.settings(), made_from=made_from, sources=sources) as draft:
             draft.notes.update(notes or {})
             self.write_weights(draft.path)
@@ -180,9 +235,10 @@ class SparseAutoencoder(nn.Module, ABC):
         """
         where = f"{folder / WEIGHTS} and its settings"
         try:
-            sae = cls(cls.config_type.read(settings["sae"], where), settings["width"])
+            sae = cls(cls.config_type.read(settings["sae"], where), settings["width"], settings["output_width"])
             sae.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
         except (InputError, KeyError, TypeError, RuntimeError, OSError, safetensors.SafetensorError) as error:
             raise ArtifactError(f"{where} do not make a {cls.__name__} ({error}); train it again") from None
-        sae.hook = None if settings.get("hook") is None else HookPoint.parse(settings["hook"])
-        return sae
+        sae.reads = tuple(HookPoint.parse(hook) for hook in settings["reads"])
+        sae.writes = tuple(HookPoint.parse(hook) for hook in settings["writes"])
+        return sae.eval()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.seeds import generator
@@ -49,25 +46,3 @@ def signed_codes(z_TD: Tensor, k: int | None) -> SparseCodes:
     sizes_TK, axes_TK = z_TD.abs().topk(min(k, num_axes), dim=1, sorted=False)
     latents_TK = axes_TK + num_axes * (z_TD.gather(1, axes_TK) < 0)
     return SparseCodes.from_topk(sizes_TK, latents_TK, 2 * num_axes)
-
-
-def along_sphere(W_FD: Tensor) -> Tensor:
-    """W itself, for rows of unit length: its gradient loses the part parallel to each row.
-
-    That part would only change lengths that `make_unit_rows` restores, and it would fill Adam's moments.
-    """
-    return cast(Tensor, _AlongSphere.apply(W_FD))  # type: ignore[no-untyped-call]
-
-
-class _AlongSphere(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, W_FD: Tensor) -> Tensor:
-        ctx.save_for_backward(W_FD)
-        return W_FD.view_as(W_FD)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_FD: Tensor) -> Tensor:
-        (W_FD,) = ctx.saved_tensors
-        parallel_F = torch.linalg.vecdot(grad_FD, W_FD)
-        return torch.addcmul(grad_FD, parallel_F[:, None], W_FD, value=-1)

@@ -1,4 +1,4 @@
-"""The folder is the registry: every file of this folder and of ``baselines/`` is an architecture of that name."""
+"""The folder is the registry: a file of this folder or of ``baselines/`` that has a ``Config`` is an architecture."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import inspect
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.errors import InputError
-from lexiscope.saes.base import WEIGHTS, SaeConfig, SparseAutoencoder
-
-NOT_ARCHITECTURES = {"__init__", "base", "parts", "registry"}
-"""Files beside them that are none."""
+from lexiscope.saes.activation import Activation, Options
+from lexiscope.saes.base import WEIGHTS, Batch, SaeConfig, SparseAutoencoder
 
 
 @cache
@@ -24,10 +23,43 @@ def architectures() -> dict[str, ModuleType]:
     home = Path(__file__).parent
     found = {}
     for package, folder in (("lexiscope.saes", home), ("lexiscope.saes.baselines", home / "baselines")):
-        for file in folder.glob("*.py"):
-            if file.stem not in NOT_ARCHITECTURES:
-                found[file.stem] = importlib.import_module(f"{package}.{file.stem}")
+        for file in folder.glob("[a-z]*.py"):
+            module = importlib.import_module(f"{package}.{file.stem}")
+            if hasattr(module, "Config") and issubclass(module.Config, SaeConfig):
+                found[file.stem] = module
     return dict(sorted(found.items()))
+
+
+@cache
+def activations() -> dict[str, type[Activation]]:
+    """Name → activation function, of the architectures whose file has one."""
+    return {name: module.Activation for name, module in architectures().items() if hasattr(module, "Activation")}
+
+
+def read_activation(values: Any) -> Options:
+    """Settings of any activation function from a recipe: ``{ name = "topk", k = 32 }``.
+
+    Raises:
+        ValueError: no such activation function, an unknown key, or a value out of range.
+    """
+    if isinstance(values, Options):
+        return values
+    values = dict(values)
+    name = values.pop("name", None)
+    if name not in activations():
+        raise ValueError(f"no activation is called {name!r}; there are {', '.join(activations())}")
+    return activations()[name].options_type.model_validate(values)
+
+
+def name_activation(options: Options) -> dict[str, Any]:
+    """What `read_activation` reads."""
+    name = next(name for name, found in activations().items() if found.options_type is type(options))
+    return {"name": name, **options.model_dump(mode="json")}
+
+
+def make_activation(options: Options, num_latents: int) -> Activation:
+    """The activation function with these settings."""
+    return next(found for found in activations().values() if found.options_type is type(options))(options, num_latents)
 
 
 def class_of(architecture: str) -> type[SparseAutoencoder]:
@@ -55,9 +87,11 @@ def read_config(values: dict[str, object], where: str) -> SaeConfig:
     return class_of(str(values.get("architecture", "topk"))).config_type.read(values, where)
 
 
-def create(config: SaeConfig, sample_TD: Tensor, *, seed: int = 0) -> SparseAutoencoder:
+def create(config: SaeConfig, sample: Tensor | Batch, *, seed: int = 0) -> SparseAutoencoder:
     """A new autoencoder (or a finished baseline) with these settings, started from a sample of activations."""
-    return class_of(config.architecture).from_sample(config, sample_TD, seed=seed)
+    if not isinstance(sample, Batch):
+        sample = Batch.same(sample)
+    return class_of(config.architecture).from_sample(config, sample, seed=seed).eval()
 
 
 def load(path: Path | str) -> SparseAutoencoder:

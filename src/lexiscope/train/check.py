@@ -10,34 +10,38 @@ import torch
 from torch import Tensor
 
 from lexiscope.core.errors import SelfCheckError
-from lexiscope.saes import SparseAutoencoder
+from lexiscope.saes import Batch, SparseAutoencoder
 
 
 class Fidelity(NamedTuple):
     l0: float
     """Latents that fire per token, mean. 0 to F."""
     fvu: float
-    """Σ ‖x - x̂‖² / Σ ‖x - x̄‖², x̄ the mean of all tokens given. 0 is perfect; predicting the mean gives 1."""
+    """Σ ‖y - ŷ‖² / Σ ‖y - ȳ‖² of what is written, ȳ the mean of all tokens given. 0 is perfect, 1 is the mean."""
 
 
 @torch.no_grad()
-def fidelity(sae: SparseAutoencoder, batches: Iterable[Tensor]) -> Fidelity:
-    """Sums over all batches first, in float64, and one division at the end."""
+def fidelity(sae: SparseAutoencoder, batches: Iterable[Batch | Tensor]) -> Fidelity:
+    """As it will be used: in eval mode. Sums over all batches first, in float64, and one division at the end."""
+    training = sae.training
+    sae.eval()
     tokens, active, error, squares = 0, 0, 0.0, 0.0
-    sum_D = torch.zeros(sae.width, dtype=torch.float64)
-    for x_TD in batches:
+    sum_D = torch.zeros(sae.output_width, dtype=torch.float64)
+    for batch in batches:
+        x_TD, target_TD = batch if isinstance(batch, Batch) else Batch.same(batch)
         codes = sae.encode(x_TD)
         tokens += len(x_TD)
         active += len(codes)
-        error += float((x_TD - sae.decode(codes)).double().square().sum())
-        squares += float(x_TD.double().square().sum())
-        sum_D += x_TD.double().sum(0)
+        error += float((target_TD - sae.reconstruct(x_TD, codes)).double().square().sum())
+        squares += float(target_TD.double().square().sum())
+        sum_D += target_TD.double().sum(0)
+    sae.train(training)
     variance = squares - float(sum_D.square().sum()) / tokens
     return Fidelity(active / tokens, error / variance)
 
 
 def check_saved(
-    folder: Path, trained: SparseAutoencoder, expected: Fidelity, raw_batches: Iterable[Tensor]
+    folder: Path, trained: SparseAutoencoder, expected: Fidelity, raw_batches: Iterable[Batch | Tensor]
 ) -> Fidelity:
     """Load the weights in ``folder`` and measure them on raw activations.
 

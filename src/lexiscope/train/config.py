@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from lexiscope.core.config import Config
+from lexiscope.saes.base import SaeConfig
+from lexiscope.train.normalise import Normalisation
+from lexiscope.train.terms import AnyTerm
 
 
 class TrainConfig(Config):
@@ -24,13 +27,19 @@ class TrainConfig(Config):
     """Last share of the run, over which the learning rate falls linearly to 0."""
     sparsity_warmup_fraction: float = Field(0.1, ge=0, le=1)
     """First share of the run, over which a sparsity penalty rises from 0."""
+    target_l0: float | None = Field(None, gt=0)
+    """L0 that a penalty is steered to. None: the coefficient stays what it is. Not for a fixed k."""
+    terms: tuple[AnyTerm, ...] | None = None
+    """What is added to the architecture's own losses, by name: ``["auxk"]``. None: what its latents need to live."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient over all weights."""
     dead_after_tokens: int | None = Field(None, ge=1)
     """A latent silent for so many tokens is dead. None: from the length of the run."""
-    centre: bool = True
-    """Subtract the mean activation before training; the saved weights take it over."""
+    normalise: Normalisation = "centre"
+    """The units of training; the saved weights take them over."""
     seed: int = 0
+    data_seed: int | None = None
+    """Order of the activations. None: follows ``seed``."""
     heldout_tokens: int = Field(16_384, ge=2)
     """Tokens of held-out documents on which the run is evaluated and the saved weights are checked."""
     log_every_steps: int = Field(50, ge=1)
@@ -48,18 +57,24 @@ class Choice(NamedTuple):
     reason: str
 
 
-def resolve(config: TrainConfig, *, num_latents: int) -> tuple[TrainConfig, dict[str, Choice]]:
-    """Fill in what is None. Returns settings without None, and what was chosen."""
+def resolve(config: TrainConfig, sae_config: SaeConfig, width: int) -> tuple[TrainConfig, dict[str, Choice]]:
+    """Fill in what is None. Returns settings without None, and what was chosen. ``width`` is that of what is read."""
     choices: dict[str, Choice] = {}
     if config.lr is None:
-        choices["lr"] = _learning_rate(config.steps, num_latents)
+        choices["lr"] = _learning_rate(config.steps, sae_config.latents(width))
     if config.warmup_steps is None:
         steps = min(1000, config.steps // 20)
         choices["warmup_steps"] = Choice(steps, f"5 % of {config.steps:,} steps, at most 1,000")
     if config.dead_after_tokens is None:
         tokens = min(10_000_000, max(4 * config.batch_tokens, config.tokens // 20))
         choices["dead_after_tokens"] = Choice(tokens, "5 % of the run, at least 4 batches and at most 10 M tokens")
-    return config.model_copy(update={name: choice.value for name, choice in choices.items()}), choices
+    if config.terms is None:
+        names = sae_config.remedies
+        choices["terms"] = Choice(list(names), f"keeps the latents of {sae_config.architecture} alive")
+    if config.data_seed is None:
+        choices["data_seed"] = Choice(config.seed, "follows seed")
+    settings = {**config.model_dump(mode="json"), **{name: choice.value for name, choice in choices.items()}}
+    return TrainConfig.model_validate(settings), choices
 
 
 def _learning_rate(steps: int, num_latents: int) -> Choice:

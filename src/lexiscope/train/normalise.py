@@ -1,40 +1,38 @@
-"""Normaliser: the units in which an autoencoder is trained, and which its saved weights take over."""
+"""The units in which an autoencoder is trained, and which its saved weights take over. T tokens, D model width."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lexiscope.core.errors import InputError
+from lexiscope.saes.affine import Affine
+
+Normalisation = Literal["centre", "scale", "none"]
+"""centre: subtract the mean, then scale; scale: only that; none: activations as they are."""
 
 
-@dataclass(frozen=True)
-class Normaliser:
-    """z = (x - centre) · scale, with the mean of ‖z‖² equal to D on the sample it was fitted to.
+def fit(sample_TD: Tensor, how: Normalisation, widths: Sequence[int] | None = None) -> Affine:
+    """The change of units after which ‖z‖² is D in the mean over the sample.
 
     One learning rate and one sparsity coefficient then mean the same at every layer of every model. Centring takes away
     the offset that activations share, which otherwise leaves most latents dead.
+
+    Args:
+        widths: of the hook points that stand side by side in D, each scaled for itself. None: one.
+
+    Raises:
+        InputError: activations are not finite, or all the same.
     """
-
-    centre_D: Tensor
-    scale: float
-
-    @classmethod
-    def fit(cls, sample_TD: Tensor, *, centre: bool) -> Self:
-        """From activations.
-
-        Raises:
-            InputError: they are not finite, or all the same.
-        """
-        sample_TD = sample_TD.double()
-        centre_D = sample_TD.mean(0) if centre else torch.zeros(sample_TD.shape[1], dtype=torch.float64)
-        mean_square = float((sample_TD - centre_D).square().mean())
-        if not 0 < mean_square < float("inf"):
-            raise InputError("the activations are all the same or not finite; harvest them again")
-        return cls(centre_D.float(), mean_square**-0.5)
-
-    def __call__(self, x_TD: Tensor) -> Tensor:
-        return (x_TD - self.centre_D).mul_(self.scale)
+    sample_TD = sample_TD.double()
+    centre_D = sample_TD.mean(0) if how == "centre" else torch.zeros(sample_TD.shape[1], dtype=torch.float64)
+    parts = (sample_TD - centre_D).split(list(widths or [sample_TD.shape[1]]), dim=1)
+    squares = [float(part.square().mean()) for part in parts]
+    if not all(0 < square < float("inf") for square in squares):
+        raise InputError("the activations are all the same or not finite; harvest them again")
+    scales = [1.0 if how == "none" else square**-0.5 for square in squares]
+    scale_D = torch.cat([torch.full((part.shape[1],), scale) for part, scale in zip(parts, scales, strict=True)])
+    return Affine(centre_D.float(), scale_D)

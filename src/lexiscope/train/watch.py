@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.progress import Task
-from lexiscope.saes import SparseAutoencoder
+from lexiscope.saes import Batch, SparseAutoencoder
 from lexiscope.train.check import fidelity
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.dead import DeadLatents
@@ -25,13 +25,14 @@ class Step(NamedTuple):
     grad_norm: Tensor
     lr: float
     dead: DeadLatents
+    sparsity_scale: float
 
 
 class Watch:
     """Logs every ``log_every_steps`` and evaluates on held-out tokens every ``evaluate_every_steps`` and at the end."""
 
     def __init__(
-        self, config: TrainConfig, sae: SparseAutoencoder, heldout: Sequence[Tensor], sinks: Sequence[Sink], task: Task
+        self, config: TrainConfig, sae: SparseAutoencoder, heldout: Sequence[Batch], sinks: Sequence[Sink], task: Task
     ) -> None:
         self._config, self._sae, self._heldout, self._sinks, self._task = config, sae, heldout, sinks, task
         self._note = ""
@@ -47,6 +48,7 @@ class Watch:
                 "dead_fraction": step.dead.mask_F.float().mean().item(),
                 "grad_norm": step.grad_norm.item(),
                 "lr": step.lr,
+                "sparsity_scale": step.sparsity_scale,
             }
         if (step.number + 1) % self._config.evaluate_every_steps == 0 or last:
             l0, fvu = fidelity(self._sae, self._heldout)

@@ -6,18 +6,18 @@ from torch import Tensor
 
 from lexiscope.core.seeds import derive_seed
 from lexiscope.saes import topk
-from lexiscope.saes.base import SparseAutoencoder
+from lexiscope.saes.base import Batch, SparseAutoencoder
 from lexiscope.saes.baselines import mean_only, neurons, pca, random_dictionary
 
 
 def fit_neurons(sample_TD: Tensor, *, k: int | None = None) -> neurons.Neurons:
     """The model's own coordinates, centred on the sample; all of them, or the k largest per token."""
-    return neurons.Neurons.from_sample(neurons.Config(k=k), sample_TD)
+    return neurons.Neurons.from_sample(neurons.Config(k=k), Batch.same(sample_TD))
 
 
 def fit_pca(sample_TD: Tensor, *, k: int | None) -> pca.Pca:
     """Principal directions of the sample; the k largest per token, or all."""
-    return pca.Pca.from_sample(pca.Config(k=k), sample_TD)
+    return pca.Pca.from_sample(pca.Config(k=k), Batch.same(sample_TD))
 
 
 def fit_random_dictionary(
@@ -25,17 +25,18 @@ def fit_random_dictionary(
 ) -> random_dictionary.RandomDictionary:
     """Random directions around the mean of the sample."""
     config = random_dictionary.Config(num_latents=num_latents, k=k)
-    return random_dictionary.RandomDictionary.from_sample(config, sample_TD, seed=seed)
+    return random_dictionary.RandomDictionary.from_sample(config, Batch.same(sample_TD), seed=seed)
 
 
 def fit_mean_only(sample_TD: Tensor) -> mean_only.MeanOnly:
     """The mean of the sample, whatever the input."""
-    return mean_only.MeanOnly.from_sample(mean_only.Config(), sample_TD)
+    return mean_only.MeanOnly.from_sample(mean_only.Config(), Batch.same(sample_TD))
 
 
 def fit_untrained(sample_TD: Tensor, *, num_latents: int, k: int, seed: int = 0) -> topk.TopK:
     """A TopK autoencoder as training would find it at its first step."""
-    return topk.TopK.from_sample(topk.Config(num_latents=num_latents, k=k), sample_TD, seed=seed)
+    config = topk.Config(num_latents=num_latents, k=k)
+    return topk.TopK.from_sample(config, Batch.same(sample_TD), seed=seed).eval()
 
 
 def fit_all(sample_TD: Tensor, *, num_latents: int, k: int, seed: int = 0) -> dict[str, SparseAutoencoder]:

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
+from lexiscope.saes.affine import Affine
 from lexiscope.saes.base import Batch, SizedConfig, SparseAutoencoder, TrainingState
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_topk
@@ -34,14 +35,15 @@ class RandomDictionary(SparseAutoencoder):
     mean_D: Tensor
     gain: Tensor
 
-    def __init__(self, config: Config, width: int) -> None:
-        super().__init__(config, width)
+    def __init__(self, config: Config, width: int, output_width: int | None = None) -> None:
+        super().__init__(config, width, output_width)
         self.register_buffer("W_FD", torch.zeros(self.num_latents, width))
         self.register_buffer("mean_D", torch.zeros(width))
         self.register_buffer("gain", torch.ones(()))
 
     @classmethod
-    def from_sample(cls, config: Config, sample_TD: Tensor, *, seed: int = 0) -> Self:
+    def from_sample(cls, config: Config, sample: Batch, *, seed: int = 0) -> Self:
+        sample_TD = sample.input_TD
         sae = cls(config, sample_TD.shape[1])
         sae.W_FD.copy_(random_directions(sae.num_latents, sae.width, seed=seed))
         sae.mean_D.copy_(sample_TD.mean(0))
@@ -60,8 +62,8 @@ class RandomDictionary(SparseAutoencoder):
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:  # noqa: ARG002
         return {"reconstruction": mean_square_error(output_TD, batch.target_TD)}
 
-    def absorb(self, centre_D: Tensor, scale: float) -> None:
-        self.mean_D.div_(scale).add_(centre_D)
+    def absorb(self, source: Affine, target: Affine) -> None:
+        self.mean_D.div_(source.scale).add_(target.centre_D)
 
     @property
     def directions_FD(self) -> Tensor:

@@ -1,0 +1,72 @@
+"""Activation: which latents of a linear encoder fire, and what firing costs.
+
+An architecture file that has a class ``Activation`` offers it to every architecture with a linear encoder: a transcoder
+or a Matryoshka autoencoder takes any of them by the file's name. T tokens, D model width, F latents.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+from lexiscope.core.codes import SparseCodes
+from lexiscope.core.config import Config
+
+if TYPE_CHECKING:
+    from lexiscope.saes.base import Batch, TrainingState
+    from lexiscope.saes.dictionary import LinearDictionary
+
+
+class Options(Config):
+    """Settings of an activation function."""
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """Terms of the training that keep its latents alive, by name: what a run uses unless told otherwise."""
+        return ()
+
+
+class Activation(nn.Module, ABC):
+    """Turns scores W_enc (x - centre) + b_enc into codes. May own weights, one per latent."""
+
+    options_type: ClassVar[type[Options]]
+
+    def __init__(self, options: Options, num_latents: int) -> None:
+        super().__init__()
+        self.options = options
+        self.num_latents = num_latents
+
+    @abstractmethod
+    def encode(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
+        """The latents that fire. In training mode entries of value 0 may be among them, if a gradient needs them."""
+
+    def penalties(
+        self,
+        dictionary: LinearDictionary,  # noqa: ARG002
+        batch: Batch,  # noqa: ARG002
+        codes: SparseCodes,  # noqa: ARG002
+        state: TrainingState,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
+        """Named terms beside the reconstruction. Pure."""
+        return {}
+
+    @property
+    def unit_rows(self) -> bool:
+        """Whether decoder rows must be held at length 1, because codes could otherwise shrink into long rows."""
+        return True
+
+    @property
+    def fixed_l0(self) -> float | None:
+        """L0 that the activation itself guarantees in training. None: a penalty decides."""
+        return None
+
+    def after_step(self, codes: SparseCodes) -> None:
+        """Called once after every optimizer step with the codes of its batch."""
+
+    def calibrate(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
+        """Set the threshold used after training so that the mean L0 on these activations is ``l0``."""
+
+    def absorb(self, scale: float) -> None:
+        """Take over a change of units: scores become 1 / scale as large."""

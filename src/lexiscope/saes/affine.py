@@ -1,0 +1,34 @@
+"""Affine: the change of units between activations as harvested and activations as trained on. D model width."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+
+class Affine(NamedTuple):
+    """z = (x - centre) · scale, the scale one positive number per dimension."""
+
+    centre_D: Tensor
+    scale_D: Tensor
+
+    @classmethod
+    def uniform(cls, centre_D: Tensor, scale: float) -> Self:
+        """The same scale in every dimension."""
+        return cls(centre_D, torch.full_like(centre_D, scale))
+
+    def __call__(self, x_TD: Tensor) -> Tensor:
+        return (x_TD - self.centre_D).mul_(self.scale_D)
+
+    @property
+    def scale(self) -> float:
+        """The one scale, where all dimensions share it.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if self.scale_D.min() != self.scale_D.max():
+            raise ValueError("the dimensions have different scales")
+        return float(self.scale_D[0])

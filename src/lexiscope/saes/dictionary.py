@@ -1,0 +1,105 @@
+"""LinearDictionary: a linear encoder, an activation function, a linear decoder. Most architectures are one.
+
+    f = activation(W_enc (x - centre) + b_enc),   x̂ = W_decᵀ f + b_dec
+
+An autoencoder's centre is b_dec: what the decoder adds, the encoder takes away first. T tokens, D model width, F latents.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from lexiscope.core.codes import SparseCodes
+from lexiscope.saes.activation import Activation
+from lexiscope.saes.affine import Affine
+from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder, TrainingState
+from lexiscope.saes.kernels.decode import decode_rows
+from lexiscope.saes.parts import mean_square_error, random_directions
+
+
+class LinearDictionary(SparseAutoencoder):
+    """Weights, encoder and decoder; a final class says which activation, and adds what is its own."""
+
+    ties_centre: ClassVar[bool] = True
+    """Whether the encoder subtracts b_dec from what it reads."""
+
+    def __init__(self, config: SaeConfig, width: int, output_width: int | None = None) -> None:
+        super().__init__(config, width, output_width)
+        self.W_enc_FD = nn.Parameter(torch.zeros(self.num_latents, self.width))
+        self.b_enc_F = nn.Parameter(torch.zeros(self.num_latents))
+        self.W_dec_FD = nn.Parameter(torch.zeros(self.num_latents, self.output_width))
+        self.b_dec_D = nn.Parameter(torch.zeros(self.output_width))
+        self.activation = self.make_activation()
+
+    def make_activation(self) -> Activation:
+        """The activation function that the settings ask for."""
+        raise NotImplementedError
+
+    @classmethod
+    @torch.no_grad()
+    def from_sample(cls, config: Any, sample: Batch, *, seed: int = 0) -> Self:
+        """Random directions, the encoder equal to the decoder, and the mean of the sample as the decoder's bias."""
+        sae = cls(config, sample.input_TD.shape[1], sample.target_TD.shape[1])
+        sae.W_dec_FD.copy_(random_directions(sae.num_latents, sae.output_width, seed=seed))
+        if cls.ties_centre:
+            sae.W_enc_FD.copy_(sae.W_dec_FD)
+        else:
+            sae.W_enc_FD.copy_(random_directions(sae.num_latents, sae.width, seed=seed))
+        sae.b_dec_D.copy_(sample.target_TD.mean(0))
+        sae.calibrate(sample.input_TD)
+        return sae
+
+    @property
+    def centre_D(self) -> Tensor:
+        """What the encoder subtracts from its input."""
+        return self.b_dec_D if self.ties_centre else self.b_dec_D.new_zeros(self.width)
+
+    def encode(self, x_TD: Tensor) -> SparseCodes:
+        return self.activation.encode(x_TD, self.centre_D, self.W_enc_FD, self.b_enc_F)
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        return decode_rows(codes, self.W_dec_FD) + self.b_dec_D
+
+    def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:
+        return {
+            "reconstruction": mean_square_error(output_TD, batch.target_TD),
+            **self.activation.penalties(self, batch, codes, state),
+        }
+
+    @property
+    def row_lengths_F(self) -> Tensor:
+        """Length of what one unit of each latent adds: its weight in a penalty on free decoder rows."""
+        return torch.linalg.vector_norm(self.W_dec_FD, dim=1)
+
+    @property
+    def unit_rows(self) -> tuple[nn.Parameter, ...]:
+        return (self.W_dec_FD,) if self.activation.unit_rows else ()
+
+    def after_step(self, codes: SparseCodes) -> None:
+        self.activation.after_step(codes)
+
+    @torch.no_grad()
+    def calibrate(self, x_TD: Tensor, l0: float | None = None) -> None:
+        l0 = self.activation.fixed_l0 if l0 is None else l0
+        if l0 is not None:
+            self.activation.calibrate(x_TD, self.centre_D, self.W_enc_FD, self.b_enc_F, l0)
+
+    @torch.no_grad()
+    def absorb(self, source: Affine, target: Affine) -> None:
+        """Scores are homogeneous: in the units of x they are 1 / scale as large, with the same order and signs."""
+        if self.ties_centre:
+            self.b_enc_F.div_(source.scale)
+            self.activation.absorb(source.scale)
+            self.b_dec_D.div_(target.scale).add_(target.centre_D)
+            return
+        self.W_enc_FD.mul_(source.scale_D)
+        self.b_enc_F.sub_(self.W_enc_FD @ source.centre_D)
+        self.W_dec_FD.div_(target.scale_D)
+        self.b_dec_D.div_(target.scale_D).add_(target.centre_D)
+
+    @property
+    def directions_FD(self) -> Tensor:
+        return self.W_dec_FD

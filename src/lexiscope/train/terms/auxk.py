@@ -1,0 +1,53 @@
+"""AuxK: dead latents learn to reconstruct what the live ones leave.
+
+    AuxK = coefficient · Σ ‖e - ê‖² / Σ ‖e - ē‖²,   e = x - x̂,   ê = W_decᵀ f_dead
+
+f_dead are the k_aux largest scores among dead latents; ê has no bias, because e has none. The error and b_dec are
+constants to it, so that only dead latents learn from it.
+
+Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", appendix A.2 (coefficient 1/32, k_aux ≈ D / 2).
+T tokens, D model width, F latents, G of them dead.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from lexiscope.core.codes import SparseCodes
+from lexiscope.saes import Batch, SparseAutoencoder, TrainingState
+from lexiscope.saes.kernels.decode import decode_rows
+from lexiscope.saes.kernels.encode import encode_topk
+from lexiscope.saes.parts import normalised_error
+from lexiscope.train.terms.term import Term, TermConfig, linear
+
+
+class Config(TermConfig):
+    coefficient: float = Field(1 / 32, ge=0)
+    """Weight against the reconstruction."""
+    k_aux: int | None = Field(None, ge=1)
+    """Dead latents that reconstruct each token's error. None: half the model width."""
+
+
+class AuxK(Term):
+    config: Config
+    config_type: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: Config, sae: SparseAutoencoder) -> None:
+        super().__init__(config, sae)
+        self.dictionary = linear(sae, "auxk")
+
+    def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:  # noqa: ARG002
+        dead = state.dead_F.nonzero().flatten()
+        if not len(dead) or self.config.coefficient == 0:
+            return {}
+        sae = self.dictionary
+        error_TD = (batch.target_TD - output_TD).detach()
+        W_enc_GD, b_enc_G, W_dec_GD = (
+            weights.index_select(0, dead) for weights in (sae.W_enc_FD, sae.b_enc_F, sae.W_dec_FD)
+        )
+        k_aux = self.config.k_aux or max(1, sae.width // 2)
+        dead_codes = encode_topk(batch.input_TD, sae.centre_D.detach(), W_enc_GD, b_enc_G, k_aux)
+        return {"auxk": self.config.coefficient * normalised_error(decode_rows(dead_codes, W_dec_GD), error_TD)}
