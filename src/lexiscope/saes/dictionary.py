@@ -72,7 +72,8 @@ class LinearDictionary(SparseAutoencoder):
     @property
     def row_lengths_F(self) -> Tensor:
         """Length of what one unit of each latent adds: its weight in a penalty on free decoder rows."""
-        return torch.linalg.vector_norm(self.W_dec_FD, dim=1)
+        lengths_F: Tensor = torch.linalg.vector_norm(self.W_dec_FD, dim=1)
+        return lengths_F
 
     @property
     def unit_rows(self) -> tuple[nn.Parameter, ...]:

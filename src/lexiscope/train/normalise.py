@@ -29,7 +29,7 @@ def fit(sample_TD: Tensor, how: Normalisation, widths: Sequence[int] | None = No
     """
     sample_TD = sample_TD.double()
     centre_D = sample_TD.mean(0) if how == "centre" else torch.zeros(sample_TD.shape[1], dtype=torch.float64)
-    parts = (sample_TD - centre_D).split(list(widths or [sample_TD.shape[1]]), dim=1)
+    parts = torch.split(sample_TD - centre_D, list(widths or [sample_TD.shape[1]]), dim=1)
     squares = [float(part.square().mean()) for part in parts]
     if not all(0 < square < float("inf") for square in squares):
         raise InputError("the activations are all the same or not finite; harvest them again")
