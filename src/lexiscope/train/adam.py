@@ -1,84 +1,112 @@
-"""Adam for dictionaries: gradients clipped as a whole, rows that must have unit length kept there.
+"""Adam for dictionaries: unit rows, clipping and the update in two passes over the weights.
 
-A row w of unit length learns along the sphere: the part of its gradient parallel to w would only change a length that is
-put back at once, and would fill the moments. The rest is Kingma and Ba 2015.
+    g ← g - ⟨g, w⟩ w                          for rows w that are kept at length 1
+    g ← g · min(1, clip / ‖g‖)                ‖g‖ over all parameters, after the line above
+    m ← β₁ m + (1 - β₁) g,   v ← β₂ v + (1 - β₂) g²
+    w ← w - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)
+    w ← w / ‖w‖                               for those rows again
+
+The first pass reads the gradient and finds ⟨g, w⟩ and ‖g‖, the second does the rest. A row without gradient still lets
+its moments decay and still moves by them, as in torch.optim.Adam: nothing is lazy. Removing the part along w first
+keeps Adam's moments free of what renormalising takes back.
+
+Sources: Kingma and Ba 2015, "Adam"; Bricken et al. 2023, "Towards Monosemanticity" (the gradient along rows).
+A row is what the last dimension holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lexiscope.saes.parts import make_unit_rows
+from lexiscope.core.errors import InputError
+from lexiscope.saes.kernels import adam
 
 
 class Adam(torch.optim.Optimizer):
-    """Args:
-    unit_rows: parameters whose rows start at length 1 and stay there.
-    grad_clip: largest norm of the gradient over all parameters. None: no limit.
+    """See the top of this file.
+
+    Args:
+        params: parameters or groups of them, as for any optimizer of torch. Groups may differ in lr, betas and eps.
+        unit_rows: parameters, among them, whose rows are kept at length 1.
+        grad_clip: largest norm of the gradient over all parameters; None: any.
+        state_bits: 32, or 8 for blocks of 8-bit moments: a quarter of the memory, for dictionaries too large otherwise
+            (see `lexiscope.saes.kernels.eight_bit`). Parameters of one dimension keep 32.
+
+    Raises:
+        InputError: a setting is out of its range.
     """
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        params: Iterable[Any],
         lr: float,
-        *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
-        unit_rows: Sequence[nn.Parameter] = (),
+        unit_rows: Iterable[Tensor] = (),
         grad_clip: float | None = None,
+        state_bits: int = 32,
     ) -> None:
-        super().__init__(list(params), {"lr": lr, "betas": betas, "eps": eps})
-        self._unit_rows = list(unit_rows)
-        self._grad_clip = grad_clip
+        if state_bits not in (8, 32):
+            raise InputError(f"state_bits is {state_bits}; choose 32 or 8")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise InputError(f"betas are {betas}; both lie in 0 ≤ beta < 1")
+        if grad_clip is not None and not grad_clip > 0:
+            raise InputError(f"grad_clip is {grad_clip}; it is above 0, or None for no limit")
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+        self.grad_clip = grad_clip
+        self.state_bits = state_bits
+        self._unit_rows = {id(parameter) for parameter in unit_rows}
+        ours = {id(parameter) for group in self.param_groups for parameter in group["params"]}
+        if not self._unit_rows <= ours:
+            raise InputError("unit_rows names a tensor that is not among the parameters")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Tensor:  # type: ignore[override]
-        """Move the parameters. Returns the norm of the whole gradient before clipping."""
-        assert closure is None
-        for W_FD in self._unit_rows:
-            if W_FD.grad is not None:
-                parallel_F = torch.linalg.vecdot(W_FD.grad, W_FD)
-                W_FD.grad.addcmul_(parallel_F[:, None], W_FD, value=-1)
-        (group,) = self.param_groups
-        moving = [parameter for parameter in group["params"] if parameter.grad is not None]
-        grads = [parameter.grad for parameter in moving]
-        norm = torch.nn.utils.get_total_norm(grads)
-        scale = None if self._grad_clip is None else (norm / self._grad_clip).clamp_min(1.0)
-        states = [self._state(parameter) for parameter in moving]
-        torch._fused_adam_(  # what torch.optim.Adam(fused=True) calls; it divides gradients by grad_scale
-            moving,
-            grads,
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"].add_(1) for state in states],
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=0.0,
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-            grad_scale=scale,
-        )
-        for W_FD in self._unit_rows:
-            make_unit_rows(W_FD)
-        return norm
+    def step(self, closure: None = None) -> Tensor:  # type: ignore[override]
+        """One step with the gradients as they are. Returns their norm before clipping, a float32 scalar."""
+        assert closure is None, "losses are not evaluated again here"
+        work = [
+            (parameter, parameter.grad.contiguous(), group)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if not work:
+            return torch.zeros(())
+        looks = [adam.look(grad, parameter if self._is_unit(parameter) else None) for parameter, grad, _ in work]
+        norm = torch.stack([look.square_norm for look in looks]).sum().sqrt()
+        scale = None if self.grad_clip is None else (self.grad_clip / (norm + 1e-6)).clamp(max=1.0)
+        for (parameter, grad, group), look in zip(work, looks, strict=True):
+            state = self._state_of(parameter)
+            state["step"] += 1
+            beta_1, beta_2 = group["betas"]
+            rates = adam.Rates(group["lr"], beta_1, beta_2, group["eps"], int(state["step"]))
+            adam.update(parameter, grad, state, rates, scale, look.parallel_R)
+        return norm.float()
 
-    def reset_rows(self, parameter: nn.Parameter, rows: Tensor) -> None:
-        """Forget the moments of some rows."""
-        state = self._state(parameter)
-        state["exp_avg"][rows] = 0
-        state["exp_avg_sq"][rows] = 0
+    @torch.no_grad()
+    def reset_rows(self, parameter: Tensor, rows: Tensor) -> None:
+        """Forget the moments of these rows (of the first dimension): they start again somewhere else."""
+        for name, tensor in self.state.get(parameter, {}).items():
+            if name != "step":
+                tensor[rows] = 0
 
-    def _state(self, parameter: nn.Parameter) -> dict[str, Any]:
-        state = cast(dict[str, Any], self.state[parameter])
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As in torch, which would turn the codes of 8-bit moments into floats."""
+        super().load_state_dict(dict(state_dict))
+        for state in self.state.values():
+            for name in adam.CODES & state.keys():
+                state[name] = state[name].to(torch.uint8)
+
+    def _is_unit(self, parameter: Tensor) -> bool:
+        return id(parameter) in self._unit_rows
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            state["step"] = torch.zeros(())
+            state.update(adam.fresh_moments(parameter, self.state_bits))
         return state
