@@ -167,7 +167,7 @@ def test_interrupted(lexiscope: Run, run_folder: Path, tmp_path: Path, monkeypat
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lexiscope.train.trainer.optimise", stop)
+    monkeypatch.setattr("lexiscope.train.trainer.Trainer.step", stop)
     code, _, err = lexiscope("train", "--store", run_folder / "store", "--out", tmp_path / "sae")
     assert code == 130
     assert "interrupted" in err

@@ -11,7 +11,8 @@ from lexiscope.saes import Batch
 from lexiscope.train.check import fidelity
 from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.normalise import fit
-from lexiscope.train.trainer import Trainer, optimise, train
+from lexiscope.train.run import train
+from lexiscope.train.trainer import Trainer, optimise
 
 SHORT = TrainConfig(tokens=4_000, batch_tokens=400, log_every_steps=4, evaluate_every_steps=5)
 LONG = TrainConfig(tokens=200_000, batch_tokens=500)

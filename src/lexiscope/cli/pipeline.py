@@ -29,7 +29,7 @@ from lexiscope.saes import SparseAutoencoder
 from lexiscope.saes.registry import read_config
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig, resolve
-from lexiscope.train.trainer import train
+from lexiscope.train.run import train
 from lexiscope.web.report import write_report
 
 

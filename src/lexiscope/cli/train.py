@@ -26,7 +26,7 @@ def run(
     from lexiscope.saes.registry import read_config
     from lexiscope.train.config import TrainConfig, resolve
     from lexiscope.train.source import choose_sites
-    from lexiscope.train.trainer import train
+    from lexiscope.train.run import train
 
     where = str(recipe or "flags")
     asked = TrainRecipe.read(settings("train", recipe, {"hook": hook}, assignments), where)

@@ -4,7 +4,8 @@ LexiscopeError            exit code 1   the run failed
 ├── InputError            exit code 2   what the user gave is wrong
 │   ├── ArtifactError     exit code 2   a folder on disk is not what it should be
 │   └── CorpusError       exit code 2   text that can't be read or has nothing in it
-└── SelfCheckError        exit code 1   a result contradicts itself and was not saved
+├── SelfCheckError        exit code 1   a result contradicts itself and was not saved
+└── SweepError            exit code 1   some runs of a sweep failed
 """
 
 from __future__ import annotations
@@ -32,3 +33,7 @@ class CorpusError(InputError):
 
 class SelfCheckError(LexiscopeError):
     """A result failed the check made before saving it; nothing was written."""
+
+
+class SweepError(LexiscopeError):
+    """Some runs of a sweep failed; the others are saved."""

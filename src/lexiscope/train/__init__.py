@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lexiscope.train.config import TrainConfig
-from lexiscope.train.trainer import train
+from lexiscope.train.run import sweep, train
 
-__all__ = ["TrainConfig", "train"]
+__all__ = ["TrainConfig", "sweep", "train"]

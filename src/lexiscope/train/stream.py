@@ -1,0 +1,66 @@
+"""Stream: activations read once for every autoencoder that learns from them. T tokens, D model width."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import cache
+from itertools import islice
+from typing import NamedTuple
+
+from lexiscope.core.seeds import derive_seed
+from lexiscope.saes import Batch
+from lexiscope.saes.affine import Affine
+from lexiscope.train.config import TrainConfig
+from lexiscope.train.normalise import Normalisation, fit
+from lexiscope.train.source import ActivationSource, Sites, batches_at, join, take_rows
+
+SAMPLE_TOKENS = 32_768
+"""Activations from which the normalisation and the first weights are taken."""
+
+
+class Units(NamedTuple):
+    """Of what is read and what is written."""
+
+    source: Affine
+    target: Affine
+
+    def __call__(self, batch: Batch) -> Batch:
+        if batch.input_TD is batch.target_TD:
+            return Batch.same(self.source(batch.input_TD))
+        return Batch(self.source(batch.input_TD), self.target(batch.target_TD))
+
+
+class Stream:
+    """A sample, held-out batches and training batches at some hook points, in any units of training.
+
+    Everything is a function of the store and of ``data_seed``, ``batch_tokens`` and ``heldout_tokens`` in the settings.
+
+    Raises:
+        InputError: too few activations.
+    """
+
+    def __init__(self, store: ActivationSource, sites: Sites, config: TrainConfig) -> None:
+        assert config.data_seed is not None
+        self.store, self.sites = store, sites
+        self.widths = sites.widths(store)
+        self._batch_tokens, self._seed = config.batch_tokens, config.data_seed
+        sample = take_rows(store, sites, SAMPLE_TOKENS, seed=derive_seed(self._seed, "sample"), split="train")
+        self._sample = join(sample)
+        self.heldout = take_rows(
+            store, sites, config.heldout_tokens, seed=derive_seed(self._seed, "heldout"), split="heldout"
+        )
+        self.units = cache(self._units)
+        self.normal_sample = cache(lambda how: self.units(how)(self._sample))
+        self.normal_heldout = cache(lambda how: [self.units(how)(batch) for batch in self.heldout])
+
+    def _units(self, how: Normalisation) -> Units:
+        source = fit(self._sample.input_TD, how, self.widths[0])
+        if self._sample.input_TD is self._sample.target_TD:
+            return Units(source, source)
+        return Units(source, fit(self._sample.target_TD, how, self.widths[1]))
+
+    def batches(self, steps: int, kinds: Collection[Normalisation]) -> Iterator[dict[Normalisation, Batch]]:
+        """Each training batch in every kind of units that is asked for."""
+        seed = derive_seed(self._seed, "batches")
+        for batch in islice(batches_at(self.store, self.sites, batch_tokens=self._batch_tokens, seed=seed), steps):
+            yield {how: self.units(how)(batch) for how in kinds}
