@@ -34,11 +34,11 @@ def settings(table: str, recipe: Path | None, flags: Mapping[str, Any], assignme
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise InputError(f"--set {key}: {parent} is a single value, not a table")
-        target[last] = _value(text)
+        target[last] = value_of(text)
     return values
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """A TOML value; anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

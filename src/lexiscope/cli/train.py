@@ -1,12 +1,17 @@
-"""lexiscope train: activation store → autoencoder."""
+"""lexiscope train: activation store → autoencoder, or many from one reading of the store."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lexiscope.cli.options import Json, Out, Recipe, Set, Store
+
+if TYPE_CHECKING:
+    from lexiscope.cli.recipes import TrainRecipe
+    from lexiscope.harvest.store import ActivationStore
 
 
 def run(
@@ -14,39 +19,48 @@ def run(
     store: Store,
     recipe: Recipe = None,
     hook: Annotated[str | None, typer.Option(help="Which hook point of the store; not needed if it has one.")] = None,
+    target: Annotated[str | None, typer.Option(help="Which hook point a transcoder writes.")] = None,
     assignments: Set = [],  # noqa: B006  typer needs a list
+    grid: Annotated[
+        list[str], typer.Option("--grid", metavar="KEY=A,B,…", help="Train one for every value, e.g. sae.k=16,32,64.")
+    ] = [],  # noqa: B006
     json: Json = False,
 ) -> None:
     """Train a sparse autoencoder, e.g. with --set sae.architecture=topk --set sae.k=32 --set optimise.tokens=4e6."""
-    from lexiscope import saes
-    from lexiscope.cli.console import ConsoleProgress, say, show_json
+    from lexiscope.cli import sweep as sweeps
     from lexiscope.cli.recipes import TrainRecipe
-    from lexiscope.cli.stage import finished, settings
+    from lexiscope.cli.stage import settings
     from lexiscope.harvest.store import ActivationStore
-    from lexiscope.saes.registry import read_config
-    from lexiscope.train.config import TrainConfig, resolve
-    from lexiscope.train.source import choose_sites
-    from lexiscope.train.run import train
 
     where = str(recipe or "flags")
-    asked = TrainRecipe.read(settings("train", recipe, {"hook": hook}, assignments), where)
+    asked = TrainRecipe.read(settings("train", recipe, {"hook": hook, "target": target}, assignments), where)
+    opened = ActivationStore.open(store)
+    values = {**asked.grid, **sweeps.read_grid(grid)}
+    if values or asked.members:
+        sweeps.run(opened, asked, values, where, out, json=json)
+    else:
+        _run_one(opened, asked, where, out, json=json)
+
+
+def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, *, json: bool) -> None:
+    from lexiscope import saes
+    from lexiscope.cli.console import ConsoleProgress, say, show_json
+    from lexiscope.cli.stage import finished
+    from lexiscope.saes.registry import read_config
+    from lexiscope.train.config import TrainConfig
+    from lexiscope.train.run import make_plan, train
+    from lexiscope.train.source import choose_sites
+
     sae_config = read_config(asked.sae, f"{where}, sae")
     train_config = TrainConfig.read(asked.optimise, f"{where}, optimise")
-    opened = ActivationStore.open(store)
-    sites = choose_sites(opened, asked.hook, asked.target)
-    wanted = {
-        "sae": sae_config.model_dump(mode="json"),
-        "train": resolve(train_config, sae_config, sum(sites.widths(opened)[0]))[0].model_dump(mode="json"),
-        "reads": [str(hook) for hook in sites.reads],
-        "writes": [str(hook) for hook in sites.writes],
-    }
-    if finished(out, "sae", wanted, [opened.artifact]):
+    sites = choose_sites(store, asked.hook, asked.target)
+    plan = make_plan(store, sites, sae_config, train_config, out)
+    if finished(out, "sae", plan.settings(sites), [store.artifact]):
         say(f"{out} is done already")
         sae = saes.load(out)
     else:
-        sae = train(
-            opened, sae_config, train_config, hook=sites.reads, target=sites.writes, out=out, progress=ConsoleProgress()
-        )
+        places = {"hook": sites.reads, "target": sites.writes}
+        sae = train(store, sae_config, train_config, **places, out=out, progress=ConsoleProgress())
     assert sae.artifact is not None
     manifest = sae.artifact.manifest
     if json:
@@ -55,5 +69,5 @@ def run(
     for name, choice in manifest["choices"].items():
         say(f"chose {name} = {choice['value']} ({choice['reason']})")
     heldout = f"L0 {manifest['heldout']['l0']:.1f}, FVU {manifest['heldout']['fvu']:.3f} on held-out documents"
-    say(f"{sae.num_latents:,} latents at {sae.hook}, {heldout}, in {out}")
+    say(f"{sae.num_latents:,} latents at {', '.join(map(str, sae.reads))}, {heldout}, in {out}")
     say(f"next: lexiscope measure {out}   lexiscope index {out}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,7 +20,7 @@ from lexiscope.train.check import check_saved, fidelity
 from lexiscope.train.config import Choice, TrainConfig
 from lexiscope.train.normalise import Normalisation
 from lexiscope.train.sinks import METRICS, open_sinks
-from lexiscope.train.source import join, provenance
+from lexiscope.train.source import Sites, join, provenance
 from lexiscope.train.stream import Stream
 from lexiscope.train.trainer import Trainer
 from lexiscope.train.watch import Watch
@@ -33,6 +33,15 @@ class Plan(NamedTuple):
     train: TrainConfig
     choices: dict[str, Choice]
     out: Path
+
+    def settings(self, sites: Sites) -> dict[str, Any]:
+        """What the manifest of the autoencoder will say about how it was made."""
+        return {
+            "sae": self.sae.model_dump(mode="json"),
+            "train": self.train.model_dump(mode="json"),
+            "reads": [str(hook) for hook in sites.reads],
+            "writes": [str(hook) for hook in sites.writes],
+        }
 
 
 class Member:

@@ -82,8 +82,14 @@ def sweep(
 def make_plan(
     store: ActivationSource, sites: Sites, sae_config: SaeConfig, train_config: TrainConfig, out: Path
 ) -> Plan:
-    """Settings with everything chosen."""
-    config, choices = resolve(train_config, sae_config, sum(sites.widths(store)[0]))
+    """Settings with everything chosen.
+
+    Raises:
+        InputError: the architecture does not read and write so.
+    """
+    read_widths, _ = sites.widths(store)
+    sae_config = sae_config.for_sites(*sites, read_widths)
+    config, choices = resolve(train_config, sae_config, sum(read_widths))
     return Plan(sae_config, config, choices, out)
 
 
@@ -125,11 +131,11 @@ def _learn(
                 members.append(Member(plan, stream, task))  # noqa: PERF401  one that fails must find the others here
             steps = max(plan.train.steps for plan in plans)
             for batches in stream.batches(steps, {plan.train.normalise for plan in plans}):
-                for member in list(members):
+                for member in members.copy():
                     with alone(member):
                         member.step(batches)
         saved: list[SparseAutoencoder] = []
-        for member in list(members):
+        for member in members.copy():
             with alone(member):
                 saved.append(member.finish())
     except BaseException as error:
