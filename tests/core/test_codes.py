@@ -60,3 +60,16 @@ def test_fired_leaves_out_entries_of_value_zero():
     assert torch.equal(fired.dense(), codes.dense())
     assert (fired.values != 0).all()
     assert fired.offsets.tolist() == [0, 1, 1, 2]
+
+
+@given(dense(), st.integers(0, 2**16))
+def test_keep_chooses_entries_and_passes_gradients(codes_TF: Tensor, seed: int) -> None:
+    """Oracle: the same entries of the dense matrix set to zero."""
+    codes = SparseCodes.from_dense(codes_TF.clone().requires_grad_())
+    keep_N = torch.rand(len(codes), generator=torch.Generator().manual_seed(seed)) < 0.5
+    kept = codes.keep(keep_N)
+    mask_TF = torch.zeros_like(codes_TF, dtype=torch.bool)
+    mask_TF[codes.tokens()[keep_N], codes.latents[keep_N]] = True
+    assert torch.equal(kept.dense(), codes_TF * mask_TF)
+    assert len(kept) == int(keep_N.sum())
+    assert kept.values.requires_grad

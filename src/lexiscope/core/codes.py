@@ -22,12 +22,14 @@ class SparseCodes:
         values: float [N]. An active latent has a value other than zero. While training, entries of value zero may be
             there because a gradient passes through them; `fired` leaves them out.
         num_latents: F.
+        aside: other entries of the same tokens, which a term of the loss reads and the decoder does not. While training.
     """
 
     offsets: Tensor
     latents: Tensor
     values: Tensor
     num_latents: int
+    aside: SparseCodes | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -62,13 +64,14 @@ class SparseCodes:
 
     def fired(self) -> SparseCodes:
         """Without the entries of value zero, and without gradients."""
-        keep_N = self.values.detach() != 0
+        return self.detach().keep(self.values.detach() != 0)
+
+    def keep(self, keep_N: Tensor) -> SparseCodes:
+        """The entries where a bool [N] is true, with their gradients."""
         if bool(keep_N.all()):
-            return self.detach()
-        counts_T = torch.zeros(self.num_tokens, dtype=torch.int64, device=self.offsets.device)
-        counts_T.index_add_(0, self.tokens(), keep_N.long())
-        offsets = torch.cat([self.offsets[:1], counts_T.cumsum(0)])
-        return SparseCodes(offsets, self.latents[keep_N], self.values.detach()[keep_N], self.num_latents)
+            return SparseCodes(self.offsets, self.latents, self.values, self.num_latents)
+        before_N1 = torch.cat([self.offsets[:1], keep_N.cumsum(0)])
+        return SparseCodes(before_N1[self.offsets], self.latents[keep_N], self.values[keep_N], self.num_latents)
 
     def detach(self) -> SparseCodes:
         return SparseCodes(self.offsets, self.latents, self.values.detach(), self.num_latents)
