@@ -22,7 +22,7 @@ class SparseCodes:
         values: float [N]. An active latent has a value other than zero. While training, entries of value zero may be
             there because a gradient passes through them; `fired` leaves them out.
         num_latents: F.
-        aside: other entries of the same tokens, which a term of the loss reads and the decoder does not. While training.
+        aside: other entries of the same tokens, which a loss term reads and the decoder does not (training).
     """
 
     offsets: Tensor

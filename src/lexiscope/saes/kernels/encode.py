@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes.kernels.gather import weighted_columns, weighted_rows
-from lexiscope.saes.kernels.select import select_positive, select_topk
+from lexiscope.saes.kernels.select import select_above, select_batch_topk, select_positive, select_topk
 
 
 def encode_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
@@ -26,6 +26,18 @@ def encode_relu(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> Sp
     """Every positive entry of (x - centre) Wᵀ + b, with gradients for all four tensors."""
     centred_TD = (x_TD - centre_D).detach()
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_positive(centred_TD, W_FD, b_F))
+
+
+def encode_above(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, floor_F: Tensor | float) -> SparseCodes:
+    """Every entry of (x - centre) Wᵀ + b above the floor, with gradients for all four tensors, not the floor."""
+    centred_TD = (x_TD - centre_D).detach()
+    return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_above(centred_TD, W_FD, b_F, floor_F))
+
+
+def encode_batch_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, k: float) -> SparseCodes:
+    """The round(k · T) largest positive entries of (x - centre) Wᵀ + b, with gradients for all four tensors."""
+    centred_TD = (x_TD - centre_D).detach()
+    return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_batch_topk(centred_TD, W_FD, b_F, k))
 
 
 def _attach(
