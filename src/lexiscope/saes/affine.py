@@ -22,6 +22,19 @@ class Affine(NamedTuple):
     def __call__(self, x_TD: Tensor) -> Tensor:
         return (x_TD - self.centre_D).mul_(self.scale_D)
 
+    def undo(self, z_TD: Tensor) -> Tensor:
+        """x of z."""
+        return z_TD / self.scale_D + self.centre_D
+
+    def inverse(self) -> Self:
+        """The change of units that undoes this one."""
+        return type(self)(-self.centre_D * self.scale_D, 1 / self.scale_D)
+
+    @property
+    def has_one_scale(self) -> bool:
+        """Whether all dimensions share it."""
+        return bool(self.scale_D.min() == self.scale_D.max())
+
     @property
     def scale(self) -> float:
         """The one scale, where all dimensions share it.
@@ -29,6 +42,6 @@ class Affine(NamedTuple):
         Raises:
             ValueError: they do not.
         """
-        if self.scale_D.min() != self.scale_D.max():
+        if not self.has_one_scale:
             raise ValueError("the dimensions have different scales")
         return float(self.scale_D[0])

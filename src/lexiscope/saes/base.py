@@ -70,6 +70,24 @@ class SaeConfig(Config):
         """Terms of the training that keep latents alive, by name: what a run uses unless told otherwise."""
         return ()
 
+    def for_sites(self, reads: Sequence[HookPoint], writes: Sequence[HookPoint], widths: Sequence[int]) -> Self:  # noqa: ARG002
+        """These settings, completed for what is to be read and written. ``widths``: D of each hook point read.
+
+        Raises:
+            InputError: this architecture does not read and write so; the message names one that does.
+        """
+        if len(reads) > 1 or len(writes) > 1:
+            raise InputError(
+                f"{self.architecture} reads and writes one hook point, not {', '.join(map(str, reads))}; "
+                "architecture crosscoder takes several"
+            )
+        if tuple(reads) != tuple(writes):
+            raise InputError(
+                f"{self.architecture} is an autoencoder, it writes what it reads; architecture transcoder goes from "
+                f"{reads[0]} to {writes[0]}"
+            )
+        return self
+
 
 class SizedConfig(SaeConfig):
     """Settings of an architecture whose number of latents is free. Give one of the two; neither means expansion 16."""

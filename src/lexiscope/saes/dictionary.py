@@ -2,7 +2,8 @@
 
     f = activation(W_enc (x - centre) + b_enc),   x̂ = W_decᵀ f + b_dec
 
-An autoencoder's centre is b_dec: what the decoder adds, the encoder takes away first. T tokens, D model width, F latents.
+An autoencoder's centre is b_dec: what the decoder adds, the encoder takes away first.
+T tokens, D model width, F latents.
 """
 
 from __future__ import annotations
@@ -90,15 +91,20 @@ class LinearDictionary(SparseAutoencoder):
 
     @torch.no_grad()
     def absorb(self, source: Affine, target: Affine) -> None:
-        """Scores are homogeneous: in the units of x they are 1 / scale as large, with the same order and signs."""
+        """Scores are homogeneous: 1 / scale as large, they keep their order and signs.
+
+        Codes come out in the units of what is written, where all of it has one scale.
+        """
         if self.ties_centre:
             self.b_enc_F.div_(source.scale)
             self.activation.absorb(source.scale)
             self.b_dec_D.div_(target.scale).add_(target.centre_D)
             return
-        self.W_enc_FD.mul_(source.scale_D)
-        self.b_enc_F.sub_(self.W_enc_FD @ source.centre_D)
-        self.W_dec_FD.div_(target.scale_D)
+        scale = target.scale if target.has_one_scale else 1.0
+        self.W_enc_FD.mul_(source.scale_D / scale)
+        self.b_enc_F.div_(scale).sub_(self.W_enc_FD @ source.centre_D)
+        self.activation.absorb(scale)
+        self.W_dec_FD.mul_(scale / target.scale_D)
         self.b_dec_D.div_(target.scale_D).add_(target.centre_D)
 
     @property

@@ -7,11 +7,13 @@ import inspect
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator, PlainSerializer, ValidationError
 from torch import Tensor
 
 from lexiscope.core.artifact import open_artifact
+from lexiscope.core.config import describe
 from lexiscope.core.errors import InputError
 from lexiscope.saes.activation import Activation, Options
 from lexiscope.saes.base import WEIGHTS, Batch, SaeConfig, SparseAutoencoder
@@ -37,24 +39,33 @@ def activations() -> dict[str, type[Activation]]:
 
 
 def read_activation(values: Any) -> Options:
-    """Settings of any activation function from a recipe: ``{ name = "topk", k = 32 }``.
+    """Settings of any activation function from its name, or from a table ``{ name = "topk", k = 32 }``.
 
     Raises:
         ValueError: no such activation function, an unknown key, or a value out of range.
     """
     if isinstance(values, Options):
+        if not any(found.options_type is type(values) for found in activations().values()):
+            raise ValueError(f"{type(values).__module__}.{type(values).__name__} is not the Options of an activation")
         return values
-    values = dict(values)
+    values = {"name": values} if isinstance(values, str) else dict(values)
     name = values.pop("name", None)
     if name not in activations():
         raise ValueError(f"no activation is called {name!r}; there are {', '.join(activations())}")
-    return activations()[name].options_type.model_validate(values)
+    try:
+        return activations()[name].options_type.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{name}: {describe(error)}") from None
 
 
 def name_activation(options: Options) -> dict[str, Any]:
     """What `read_activation` reads."""
     name = next(name for name, found in activations().items() if found.options_type is type(options))
     return {"name": name, **options.model_dump(mode="json")}
+
+
+AnyActivation = Annotated[Options, BeforeValidator(read_activation), PlainSerializer(name_activation)]
+"""Settings of any activation function, as a field."""
 
 
 def make_activation(options: Options, num_latents: int) -> Activation:
