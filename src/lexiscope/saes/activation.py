@@ -47,9 +47,10 @@ class Activation(nn.Module, ABC):
         dictionary: LinearDictionary,  # noqa: ARG002
         batch: Batch,  # noqa: ARG002
         codes: SparseCodes,  # noqa: ARG002
+        output_TD: Tensor,  # noqa: ARG002
         state: TrainingState,  # noqa: ARG002
     ) -> dict[str, Tensor]:
-        """Named terms beside the reconstruction. Pure."""
+        """Named terms beside the reconstruction; the one that L0 answers to is called "sparsity". Pure."""
         return {}
 
     @property

@@ -67,7 +67,7 @@ class LinearDictionary(SparseAutoencoder):
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:
         return {
             "reconstruction": mean_square_error(output_TD, batch.target_TD),
-            **self.activation.penalties(self, batch, codes, state),
+            **self.activation.penalties(self, batch, codes, output_TD, state),
         }
 
     @property

@@ -36,7 +36,12 @@ class Activation(activation.Activation):
         return encode_relu(x_TD, centre_D, W_FD, b_F)
 
     def penalties(
-        self, dictionary: LinearDictionary, batch: Batch, codes: SparseCodes, state: TrainingState
+        self,
+        dictionary: LinearDictionary,
+        batch: Batch,
+        codes: SparseCodes,
+        output_TD: Tensor,  # noqa: ARG002
+        state: TrainingState,
     ) -> dict[str, Tensor]:
         costs_N = codes.values
         if self.options.penalty == "decoder_norm":
