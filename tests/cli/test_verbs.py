@@ -249,3 +249,23 @@ def test_demo_runs_on_another_model(lexiscope: Run, model_folder: Path, corpus_f
     assert "http://" not in page.replace("http://www.w3.org/", "")
     again = json.loads(lexiscope(*arguments, "--json")[1])
     assert again["fvu"] == result["fvu"]
+
+
+def test_finetune(lexiscope: Run, run_folder: Path, tmp_path: Path) -> None:
+    """Its own artifact, made from the first; again: nothing to do; numbers of both for machines."""
+    from lexiscope.core.artifact import open_artifact
+
+    asked = ["finetune", run_folder / "sae", "--out", tmp_path / "tuned", "--set", "tokens=3000", "--set", "context=32"]
+    asked += ["--set", "optimise.heldout_tokens=600"]
+    code, printed, err = lexiscope(*asked, "--json")
+    assert code == 0, err
+    said = json.loads(printed)
+    assert {"kl", "cross_entropy"} == set(said["before"]) == set(said["after"])
+    tuned = open_artifact(tmp_path / "tuned", "sae")
+    assert tuned.source("sae")["fingerprint"] == open_artifact(run_folder / "sae", "sae").fingerprint
+    code, _, err = lexiscope(*asked)
+    assert code == 0
+    assert "is done already" in err
+    refused(lexiscope("finetune", run_folder / "store", "--out", tmp_path / "x"), "store")
+    refused(lexiscope("finetune", run_folder / "sae", "--out", tmp_path / "x", "--set", "loss=mse"), "loss")
+    assert not (tmp_path / "x").exists()

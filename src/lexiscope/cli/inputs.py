@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lexiscope.core.artifact import Artifact
-from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.errors import ArtifactError, CorpusError, InputError
+from lexiscope.harvest.rows import pack_for
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.lm.model import LanguageModel
+from lexiscope.lm.passage import Passage
+from lexiscope.measure.heldout import text_of
 from lexiscope.text.corpus import Corpus
 
 
@@ -60,3 +65,25 @@ def open_model(store: ActivationStore, source: str | None, device: str) -> Langu
     model = LanguageModel(source or stated["name"], revision=revision, device=device, dtype=stated["dtype"])
     store.check_model(model)
     return model
+
+
+def passages(
+    model: LanguageModel, store: ActivationStore, split: Literal["train", "heldout"], *, context: int, batch: int
+) -> Iterator[Passage]:
+    """Text of the corpus that the store was harvested from, in front of the model; training text comes without end.
+
+    Raises:
+        InputError: the corpus is not there, or a context is too long.
+        CorpusError: the split has no text.
+    """
+    for epoch in itertools.count():
+        documents = text_of(store, split, again=epoch).documents()
+        read = False
+        for tokens in pack_for(model, documents, context=context, batch=batch):
+            if bool((tokens.mask_BC[:, :-1] & tokens.mask_BC[:, 1:]).any()):
+                read = True
+                yield Passage(model, tokens)
+        if not read:
+            raise CorpusError(f"the corpus of {store.artifact.path} has no {split} text; harvest more documents")
+        if split == "heldout":
+            return

@@ -48,3 +48,21 @@ class TrainRecipe(Config):
     """A sweep: keys such as ``"sae.k"`` with a list of values each; every combination is trained."""
     members: list[dict[str, Any]] = Field(default_factory=list)
     """A sweep: tables ``{ sae = {…}, optimise = {…} }`` of what is different, one per autoencoder."""
+
+
+class FinetuneRecipe(Config):
+    """Table ``[finetune]``."""
+
+    loss: Literal["kl", "cross_entropy"] = "kl"
+    """What the model's predictions are compared with: its own without the autoencoder, or the text."""
+    weight: float = Field(1.0, gt=0)
+    """Of the model's loss against the reconstruction."""
+    context: int = Field(128, ge=2)
+    batch: int = Field(16, ge=1)
+    """Contexts per step."""
+    tokens: int = Field(500_000, ge=1)
+    """Tokens to learn from."""
+    lr: float = Field(1e-4, gt=0)
+    """Small: the dictionary is there already."""
+    optimise: dict[str, Any] = Field(default_factory=dict)
+    """Other settings of the training run."""

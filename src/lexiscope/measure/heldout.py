@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lexiscope.core.errors import InputError
 from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
-from lexiscope.text.corpus import Corpus
+from lexiscope.text.corpus import Corpus, Split
 from lexiscope.text.document import HELDOUT_SHARE, Document
 
 EXCERPT_CHARACTERS = 12_000
@@ -81,8 +81,11 @@ def _cut(document: Document, characters: int) -> Document:
     return replace(document, text=text[: text.rfind("\n", 0, characters) + 1] or text[:characters])
 
 
-def text_of(store: ActivationStore) -> Corpus:
-    """The held-out documents of the corpus that a store was made from.
+def text_of(store: ActivationStore, split: Split = "heldout", *, again: int = 0) -> Corpus:
+    """The documents of the corpus that a store was made from, those of one split.
+
+    Args:
+        again: how often it was read before; each time the order is another.
 
     Raises:
         InputError: the manifest does not say which, or its source is not there any more.
@@ -92,8 +95,8 @@ def text_of(store: ActivationStore) -> Corpus:
         raise InputError(f"{store.artifact.path} does not say which text it is from; name the corpus")
     return Corpus(
         described["source"],
-        seed=int(described.get("seed", 0)),
-        split="heldout",
+        seed=int(described.get("seed", 0)) + again,
+        split=split,
         text_column=str(described.get("text_column", "text")),
         heldout_share=float(store.artifact.manifest.get("heldout_share", HELDOUT_SHARE)),
     )

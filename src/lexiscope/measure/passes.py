@@ -20,6 +20,7 @@ from lexiscope.core.progress import Task
 from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.lm.model import LanguageModel
+from lexiscope.lm.passage import Replace
 from lexiscope.measure import metrics
 from lexiscope.measure.concepts import BANK
 from lexiscope.measure.concepts.coverage import F1_BAR, MIN_POSITIVES, count_concepts, cover
@@ -29,7 +30,7 @@ from lexiscope.measure.heldout import EXCERPT_CHARACTERS, Excerpts, heldout_rows
 from lexiscope.measure.metric import Metric, PredictionMetric, Predictions, Reconstruction
 from lexiscope.measure.metrics.firing_density import FiringDensity
 from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Score
-from lexiscope.measure.splice import Replace, predict_spliced
+from lexiscope.measure.splice import predict_spliced
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.text.pack import TokenBatch, pack
 

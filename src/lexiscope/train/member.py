@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from lexiscope import saes
 from lexiscope.core.artifact import write_artifact
 from lexiscope.core.errors import InputError
@@ -16,11 +14,11 @@ from lexiscope.core.progress import Task
 from lexiscope.core.seeds import derive_seed
 from lexiscope.saes import Batch, SparseAutoencoder, create
 from lexiscope.saes.base import SaeConfig
-from lexiscope.train.check import check_saved, fidelity
 from lexiscope.train.config import Choice, TrainConfig
 from lexiscope.train.normalise import Normalisation
+from lexiscope.train.settle import settle
 from lexiscope.train.sinks import METRICS, open_sinks
-from lexiscope.train.source import Sites, join, provenance
+from lexiscope.train.source import Sites, provenance
 from lexiscope.train.stream import Stream
 from lexiscope.train.trainer import Trainer
 from lexiscope.train.watch import Watch
@@ -60,7 +58,6 @@ class Member:
         sae.reads, sae.writes = stream.sites
         self.plan, self._stream = plan, stream
         self.trainer = Trainer(sae, config)
-        self._heldout = stream.normal_heldout(config.normalise)
         self._stack = ExitStack()
         with self._stack:
             made_from, sources = provenance(stream.store)
@@ -71,7 +68,7 @@ class Member:
             sinks = open_sinks(self._draft.path / METRICS, plan.out.parent / "tensorboard" / plan.out.name)
             for sink in sinks:
                 self._stack.callback(sink.close)
-            self._watch = Watch(config, sae, self._heldout, sinks, task)
+            self._watch = Watch(config, sae, stream.normal_heldout(config.normalise), sinks, task)
             self._stack = self._stack.pop_all()
 
     def step(self, batches: Mapping[Normalisation, Batch]) -> None:
@@ -84,20 +81,13 @@ class Member:
         self._stack.__exit__(type(error), error, error.__traceback__)
 
     def finish(self) -> SparseAutoencoder:
-        """Calibrate, take over the units, save, and check what was saved.
+        """Save it.
 
         Raises:
             SelfCheckError: the saved weights do not do what the trained ones did; nothing is left.
         """
-        sae, config = self.trainer.sae, self.plan.train
+        plan, stream = self.plan, self._stream
         with self._stack:
-            sae.eval()
-            sae.calibrate(join(self._heldout).input_TD, config.target_l0)
-            expected = fidelity(sae, self._heldout)
-            sae.absorb(*self._stream.units(config.normalise))
-            sae.write_weights(self._draft.path)
-            saved = check_saved(self._draft.path, sae, expected, self._stream.heldout)
-            self._draft.notes["heldout"] = saved._asdict()
-            self._draft.notes["choices"] = {name: choice._asdict() for name, choice in self.plan.choices.items()}
-            self._draft.notes["threads"] = torch.get_num_threads()
-        return saes.load(self.plan.out)
+            units = stream.units(plan.train.normalise)
+            settle(self.trainer.sae, units, stream.heldout, self._draft, plan.train, plan.choices)
+        return saes.load(plan.out)
