@@ -193,7 +193,7 @@ def firing_probabilities(config: Config) -> Tensor:
 
 
 def _alias_table(rates_G: Tensor) -> tuple[Tensor, Tensor]:
-    """Walker's alias method: pick a column at random, keep it with probability keep[column], else take other[column]."""
+    """Walker's alias method: pick a column evenly, keep it with probability keep[column], else take other[column]."""
     share = (rates_G / rates_G.mean()).tolist()
     keep, other = [1.0] * len(share), list(range(len(share)))
     poor = [column for column, value in enumerate(share) if value < 1]
