@@ -240,8 +240,12 @@ class SparseAutoencoder(nn.Module, ABC):
             draft.notes.update(notes or {})
             self.write_weights(draft.path)
 
-    def write_weights(self, folder: Path) -> None:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+    def write_weights(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write what `read_weights` reads: matrices in ``dtype``, everything with one number per latent as it is."""
+        tensors = {
+            name: (tensor.to(dtype) if tensor.ndim > 1 and tensor.is_floating_point() else tensor).cpu().contiguous()
+            for name, tensor in self.state_dict().items()
+        }
         safetensors.torch.save_file(tensors, folder / WEIGHTS)
 
     @classmethod

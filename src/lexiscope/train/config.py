@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from lexiscope.core.config import Config
 from lexiscope.saes.base import SaeConfig
 from lexiscope.train.normalise import Normalisation
+from lexiscope.train.precision import Precision
 from lexiscope.train.terms import AnyTerm
 
 
@@ -37,6 +38,10 @@ class TrainConfig(Config):
     """A latent silent for so many tokens is dead. None: from the length of the run."""
     normalise: Normalisation = "centre"
     """The units of training; the saved weights take them over."""
+    precision: Precision = "float32"
+    """bfloat16 rounds activations and matrices in both passes; the optimizer always moves float32 masters."""
+    weights_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """How matrices are saved. Biases and thresholds are always float32."""
     seed: int = 0
     data_seed: int | None = None
     """Order of the activations. None: follows ``seed``."""

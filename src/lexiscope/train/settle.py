@@ -35,7 +35,7 @@ def settle(
     sae.calibrate(join(normal).input_TD, config.target_l0)
     expected = fidelity(sae, normal)
     sae.absorb(*units)
-    sae.write_weights(draft.path)
+    sae.write_weights(draft.path, getattr(torch, config.weights_dtype))
     draft.notes["heldout"] = check_saved(draft.path, sae, expected, heldout)._asdict()
     draft.notes["choices"] = {name: choice._asdict() for name, choice in choices.items()}
     draft.notes["threads"] = torch.get_num_threads()

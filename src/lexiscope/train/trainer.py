@@ -14,6 +14,7 @@ from lexiscope.saes import Batch, SparseAutoencoder, TrainingState
 from lexiscope.train.adam import Adam
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.dead import DeadLatents
+from lexiscope.train.precision import rounded, rounded_weights
 from lexiscope.train.schedule import learning_rate_factor
 from lexiscope.train.sparsity import Sparsity
 from lexiscope.train.terms import make_term
@@ -48,14 +49,16 @@ class Trainer:
         lr = config.lr * learning_rate_factor(number, config.steps, config.warmup_steps, config.decay_fraction)
         state = TrainingState(self.dead.mask_F, self.sparsity.factor(progress), progress)
 
-        codes = sae.encode(batch.input_TD)
-        output_TD = sae.reconstruct(batch.input_TD, codes)
-        losses = sae.losses(batch, codes, output_TD, state)
-        for term in self.terms:
-            losses |= term.losses(batch, codes, output_TD, state)
-
+        batch = rounded(batch, config.precision)
         self.optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        with rounded_weights(sae, config.precision):
+            codes = sae.encode(batch.input_TD)
+            output_TD = sae.reconstruct(batch.input_TD, codes)
+            losses = sae.losses(batch, codes, output_TD, state)
+            for term in self.terms:
+                losses |= term.losses(batch, codes, output_TD, state)
+            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+
         self.optimizer.param_groups[0]["lr"] = lr
         grad_norm = self.optimizer.step()
 
