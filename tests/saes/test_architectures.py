@@ -1,5 +1,6 @@
 """The contract of every architecture. Files of the folder are found, not listed: a new one is tested by being there."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -14,34 +15,67 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import Batch, TrainingState, registry
 from lexiscope.saes.affine import Affine
 
-HOOK = HookPoint.parse("resid_post.3")
+HOOK, OTHER = HookPoint.parse("resid_post.3"), HookPoint.parse("mlp_out.3")
+PLACES = [((HOOK,), (HOOK,), [12]), ((HOOK,), (OTHER,), [12]), ((HOOK, OTHER), (HOOK, OTHER), [5, 7])]
+"""What is read, what is written, the widths of what is read: of an autoencoder, a transcoder, a crosscoder."""
 
 
 @pytest.fixture(params=sorted(saes.architectures()))
-def sae(request, sample_TD):
-    return saes.create(saes.architectures()[request.param].Config(), sample_TD, seed=1)
+def place(request):
+    """Settings, and the one of `PLACES` that the architecture takes."""
+    config, found = saes.architectures()[request.param].Config(), []
+    for reads, writes, widths in PLACES:
+        with contextlib.suppress(InputError):
+            found.append((config.for_sites(reads, writes, widths), reads, writes))
+    (only,) = found
+    return only
 
 
-def loss_terms(sae, x_TD):
-    codes = sae.encode(x_TD)
+@pytest.fixture
+def batch(place, sample_TD):
+    """What a transcoder writes is another function of the same tokens, and narrower."""
+    _, reads, writes = place
+    return Batch.same(sample_TD) if reads == writes else Batch(sample_TD, (sample_TD[:, :9] * sample_TD[:, 3:]).tanh())
+
+
+@pytest.fixture
+def units(place, batch):
+    """Other centres and scales than the activations have: one scale for each hook point."""
+    _, reads, writes = place
+    source = Affine.uniform(batch.input_TD.mean(0) + 0.3, 0.125)
+    if reads != writes:
+        return source, Affine.uniform(batch.target_TD.mean(0) - 0.2, 0.5)
+    if len(reads) > 1:
+        source.scale_D[5:] = 0.4
+    return source, source
+
+
+@pytest.fixture
+def sae(place, batch):
+    return saes.create(place[0], batch, seed=1)
+
+
+def loss_terms(sae, batch):
+    codes = sae.encode(batch.input_TD)
     state = TrainingState(dead_F=torch.arange(sae.num_latents) % 7 == 0)
-    return codes, sae.losses(Batch(x_TD, x_TD), codes, sae.decode(codes), state)
+    return codes, sae.losses(batch, codes, sae.reconstruct(batch.input_TD, codes), state)
 
 
 def test_the_folder_is_the_registry():
     folder = Path(registry.__file__).parent
     files = {file.stem for place in (folder, folder / "baselines") for file in place.glob("*.py")}
-    helpers = {"__init__", "activation", "affine", "base", "dictionary", "parts", "registry"}
+    helpers = {"__init__", "activation", "affine", "base", "dictionary", "nested", "parts", "registry"}
     assert set(saes.architectures()) == files - helpers
 
 
-def test_codes_and_outputs_have_the_right_shape(sae, sample_TD):
+def test_codes_and_outputs_have_the_right_shape(sae, batch):
+    sample_TD = batch.input_TD
     codes = sae.encode(sample_TD)
     assert (codes.num_tokens, codes.num_latents) == (len(sample_TD), sae.num_latents)
     assert (codes.values != 0).all()
     assert codes.offsets[-1] == len(codes)
-    assert sae(sample_TD).shape == sample_TD.shape
-    assert sae.directions_FD.shape == (sae.num_latents, sae.width)
+    assert sae(sample_TD).shape == batch.target_TD.shape
+    assert sae.directions_FD.shape == (sae.num_latents, sae.output_width)
     assert sae.device == sae.directions_FD.device
 
 
@@ -57,47 +91,50 @@ def test_directions_are_what_a_unit_of_a_latent_adds(sae):
     torch.testing.assert_close(each - nothing, sae.directions_FD, rtol=1e-4, atol=1e-5)
 
 
-def test_losses_are_pure(sae, sample_TD):
+def test_losses_are_pure(sae, batch):
     """Looking twice gives the same numbers and leaves the same weights; there is always a reconstruction term."""
     before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
-    codes, first = loss_terms(sae, sample_TD)
-    _, second = loss_terms(sae, sample_TD)
+    codes, first = loss_terms(sae, batch)
+    _, second = loss_terms(sae, batch)
     assert "reconstruction" in first
     assert {name: term.item() for name, term in first.items()} == {name: term.item() for name, term in second.items()}
     assert all(term.ndim == 0 and torch.isfinite(term) for term in first.values())
     assert all(torch.equal(tensor, before[name]) for name, tensor in sae.state_dict().items())
-    assert codes.num_tokens == len(sample_TD)
+    assert codes.num_tokens == len(batch.input_TD)
 
 
-def test_absorbing_a_normalisation_gives_the_same_answers_in_raw_units(sae, sample_TD):
-    """Oracle: normalise by hand, run, undo by hand. Codes come out in the units of the activations."""
-    centre_D, scale = sample_TD.mean(0) + 0.3, 0.125
-    normal_TD = (sample_TD - centre_D) * scale
-    sae = saes.create(sae.config, normal_TD, seed=1)
-    codes = sae.encode(normal_TD).dense()
-    expected_TD = sae.decode(sae.encode(normal_TD)) / scale + centre_D
-    sae.absorb(*[Affine.uniform(centre_D, scale)] * 2)
-    torch.testing.assert_close(sae(sample_TD), expected_TD, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(sae.encode(sample_TD).dense(), codes / scale, rtol=1e-3, atol=1e-4)
+def test_absorbing_a_normalisation_gives_the_same_answers_in_raw_units(place, batch, units):
+    """Oracle: normalise by hand, run, undo by hand. Codes come out in the units of what is written."""
+    source, target = units
+    normal = Batch(source(batch.input_TD), target(batch.target_TD))
+    sae = saes.create(place[0], normal, seed=1)
+    codes = sae.encode(normal.input_TD)
+    expected_TD = sae.reconstruct(normal.input_TD, codes) / target.scale_D + target.centre_D
+    expected_TF = codes.dense() / (target.scale if target.has_one_scale else 1)
+    sae.absorb(source, target)
+    torch.testing.assert_close(sae(batch.input_TD), expected_TD, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sae.encode(batch.input_TD).dense(), expected_TF, rtol=1e-3, atol=1e-4)
 
 
-def test_saved_and_loaded_is_the_same_to_the_bit(sae, sample_TD, tmp_path):
-    sae.save(tmp_path / "sae", hook=HOOK, sources={"corpus": "none"}, notes={"why": "a test"})
+def test_saved_and_loaded_is_the_same_to_the_bit(sae, place, sample_TD, tmp_path):
+    _, sae.reads, sae.writes = place
+    sae.save(tmp_path / "sae", sources={"corpus": "none"}, notes={"why": "a test"})
     again = saes.load(tmp_path / "sae")
     assert type(again) is type(sae)
     assert not again.training
-    assert (again.config, again.hook, again.width, again.num_latents) == (sae.config, HOOK, 12, sae.num_latents)
+    assert (again.config, again.width, again.num_latents) == (sae.config, 12, sae.num_latents)
+    assert (again.reads, again.writes, again.output_width) == (sae.reads, sae.writes, sae.output_width)
     assert torch.equal(again(sample_TD), sae(sample_TD))
     manifest = json.loads((tmp_path / "sae" / "manifest.json").read_text())
     assert manifest["kind"] == "sae"
-    assert manifest["config"]["hook"] == "resid_post.3"
+    assert manifest["config"]["reads"][0] == "resid_post.3"
     assert manifest["config"]["sae"]["architecture"] == sae.config.architecture
     assert (manifest["why"], manifest["sources"]) == ("a test", {"corpus": "none"})
     assert again.artifact.fingerprint == open_artifact(tmp_path / "sae", "sae").fingerprint
 
 
-def test_the_same_seed_gives_the_same_autoencoder(sae, sample_TD):
-    again = saes.create(sae.config, sample_TD, seed=1)
+def test_the_same_seed_gives_the_same_autoencoder(sae, batch):
+    again = saes.create(sae.config, batch, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(sae.state_dict().values(), again.state_dict().values(), strict=True))
 
 
