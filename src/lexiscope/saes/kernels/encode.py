@@ -12,7 +12,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels.gather import weighted_columns, weighted_rows
+from lexiscope.saes.kernels.gather import (
+    column_sums,
+    weighted_columns,
+    weighted_columns_and_sums,
+    weighted_rows,
+)
 from lexiscope.saes.kernels.select import select_above, select_batch_topk, select_positive, select_topk
 
 
@@ -76,10 +81,13 @@ class _LinearAt(torch.autograd.Function):
         grad_x = grad_centre = grad_W = grad_b = None
         if needs_x:
             grad_x = weighted_rows(W_FD, latents_N, offsets, grad_N)
-        if needs_b or needs_centre:
-            grad_b = grad_N.new_zeros(len(W_FD)).index_add_(0, latents_N, grad_N)
-        if needs_centre:
-            grad_centre = -(grad_b @ W_FD)  # the sum over tokens first: one matrix-vector product
-        if needs_W:
+        if needs_W and (needs_b or needs_centre):
+            grad_W, grad_b = weighted_columns_and_sums(centred_TD, latents_N, offsets, grad_N, len(W_FD))
+        elif needs_W:
             grad_W = weighted_columns(centred_TD, latents_N, offsets, grad_N, len(W_FD))
-        return grad_x, grad_centre, grad_W, grad_b, None, None, None, None
+        elif needs_b or needs_centre:
+            grad_b = column_sums(latents_N, grad_N, len(W_FD))
+        if needs_centre:
+            assert grad_b is not None
+            grad_centre = -(grad_b @ W_FD)  # the sum over tokens first: one matrix-vector product
+        return grad_x, grad_centre, grad_W, grad_b if needs_b else None, None, None, None, None

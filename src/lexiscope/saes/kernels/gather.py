@@ -1,101 +1,128 @@
-"""Three ways to meet rows of a table through compressed sparse rows. All sparse products are made of these.
+"""How to meet rows of a table through compressed sparse rows. All sparse products are made of these.
 
-X rows of a table, R output rows, D columns, N entries. Row r owns the entries ``offsets_R1[r]:offsets_R1[r + 1]``, no
-index twice. Where more than one entry in eight is there (ReLU at its start), blocks of rows are made dense for a
-matrix product, which is then faster.
+X rows of a table, R output rows, D columns, N entries, C columns of the pattern. Row r owns the entries
+``offsets_R1[r]:offsets_R1[r + 1]``, no index twice. Which kernels do it is for `backend` to say; nothing here has a
+gradient of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
-import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
-FULL_SHARE = 1 / 8
-"""Share of entries from which dense blocks win: one entry costs about as much as 8 cells of a GEMM (at D = 256)."""
-BLOCK_CELLS = 2**22
-"""16 MB of fp32 for one dense block."""
+from lexiscope.saes.kernels import backend, dense, stock
+from lexiscope.saes.kernels.native import rows as native
+from lexiscope.saes.kernels.stock import column_sums, transpose
+
+__all__ = [
+    "column_sums",
+    "row_dots",
+    "transpose",
+    "weighted_columns",
+    "weighted_columns_and_dots",
+    "weighted_columns_and_sums",
+    "weighted_rows",
+]
 
 
-def weighted_rows(table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor) -> Tensor:
-    """Sparse times dense: out[r] = Σ weights[n] · table[indices[n]] over the entries n of row r. Shape [R, D]."""
-    if _is_full(indices_N, offsets_R1, len(table_XD)):
-        return torch.cat(
-            [
-                block.matrix(weights_N, len(table_XD)) @ table_XD
-                for block in _blocks(indices_N, offsets_R1, len(table_XD))
-            ]
-        )
-    return torch.nn.functional.embedding_bag(
-        indices_N, table_XD, offsets_R1, mode="sum", per_sample_weights=weights_N, include_last_offset=True
-    )
+def weighted_rows(
+    table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, bias_D: Tensor | None = None
+) -> Tensor:
+    """Sparse times dense: out[r] = bias + Σ weights[n] · table[indices[n]] over the entries n of row r. [R, D]."""
+    match _path(table_XD, weights_N, indices_N, offsets_R1, len(table_XD)):
+        case "dense":
+            return dense.weighted_rows(table_XD, indices_N, offsets_R1, weights_N, bias_D)
+        case "native":
+            table_XD, weights_N = table_XD.contiguous(), weights_N.contiguous()
+            bias_D = None if bias_D is None else bias_D.contiguous()
+            return native.weighted_rows(table_XD, indices_N, offsets_R1, weights_N, bias_D)
+        case "triton":
+            from lexiscope.saes.kernels.triton import gather as triton
+
+            out_RD = triton.weighted_rows(table_XD, indices_N, offsets_R1, weights_N)
+            return out_RD if bias_D is None else out_RD.add_(bias_D)
+    return stock.weighted_rows(table_XD, indices_N, offsets_R1, weights_N, bias_D)
 
 
 def row_dots(left_RD: Tensor, table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor) -> Tensor:
     """Dense times dense where the pattern has entries: out[n] = ⟨left[r], table[indices[n]]⟩ for entry n of row r."""
-    if _is_full(indices_N, offsets_R1, len(table_XD)):
-        return torch.cat(
-            [
-                (left_RD[block.rows] @ table_XD.T)[block.row_of_entry, block.indices]
-                for block in _blocks(indices_N, offsets_R1, len(table_XD))
-            ]
-        )
-    rows_N = torch.repeat_interleave(offsets_R1.diff(), output_size=len(indices_N))
-    dots_N: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(  # noqa: SLF001  no public name
-        left_RD, table_XD, indices_N, offsets_R1[:-1], rows_N, 0
-    )
-    return dots_N
+    match _path(left_RD, table_XD, indices_N, offsets_R1, len(table_XD)):
+        case "dense":
+            return dense.row_dots(left_RD, table_XD, indices_N, offsets_R1)
+        case "native":
+            return native.row_dots(left_RD.contiguous(), table_XD.contiguous(), indices_N, offsets_R1)
+        case "triton":
+            from lexiscope.saes.kernels.triton import gather as triton
+
+            return triton.row_dots(left_RD, table_XD, indices_N, offsets_R1)
+    return stock.row_dots(left_RD, table_XD, indices_N, offsets_R1)
 
 
 def weighted_columns(
     right_RD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, num_columns: int
 ) -> Tensor:
-    """Sparse transposed times dense: out[c] = Σ weights[n] · right[r] over the entries (r, c) of column c."""
-    if _is_full(indices_N, offsets_R1, num_columns):
-        out = right_RD.new_zeros(num_columns, right_RD.shape[1])
-        for block in _blocks(indices_N, offsets_R1, num_columns):
-            out.addmm_(block.matrix(weights_N, num_columns).t(), right_RD[block.rows])
-        return out
-    rows_N, order_N, columns = transpose(indices_N, offsets_R1, num_columns)
-    return weighted_rows(right_RD, rows_N, columns, weights_N[order_N])
+    """Sparse transposed times dense: out[c] = Σ weights[n] · right[r] over the entries (r, c) of column c. [C, D]."""
+    match _path(right_RD, weights_N, indices_N, offsets_R1, num_columns):
+        case "dense":
+            return dense.weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns)
+        case "native":
+            columns = _columns(indices_N, offsets_R1, num_columns)
+            return native.weighted_columns(right_RD.contiguous(), columns, weights_N.contiguous())
+        case "triton":
+            from lexiscope.saes.kernels.triton import gather as triton
+
+            return triton.weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns)
+    return stock.weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns)
 
 
-def transpose(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The same entries ordered by column, as (rows_N, order_N, offsets of columns).
-
-    ``order_N`` takes values in the old order to the new one; rows ascend within a column, so sums have a fixed order.
-    """
-    sorted_N, order_N = indices_N.to(torch.int32).sort(stable=True)  # int32: a radix sort of half the traffic
-    rows_N = torch.repeat_interleave(offsets_R1.diff(), output_size=len(indices_N))[order_N]
-    edges = torch.arange(num_columns + 1, dtype=torch.int32, device=indices_N.device)
-    return rows_N, order_N, torch.searchsorted(sorted_N, edges)
-
-
-def _is_full(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> bool:
-    return len(indices_N) > FULL_SHARE * (len(offsets_R1) - 1) * num_columns
-
-
-class _Block(NamedTuple):
-    """Some rows of a sparse matrix."""
-
-    rows: slice
-    entries: slice
-    row_of_entry: Tensor
-    indices: Tensor
-
-    def matrix(self, weights_N: Tensor, num_columns: int) -> Tensor:
-        dense = weights_N.new_zeros(self.rows.stop - self.rows.start, num_columns)
-        dense[self.row_of_entry, self.indices] = weights_N[self.entries]
-        return dense
+def weighted_columns_and_dots(
+    right_RD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, left_CD: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`weighted_columns` and `row_dots` of the same rows: ⟨right[r], left[c]⟩ for every entry (r, c)."""
+    if _path(right_RD, weights_N, indices_N, offsets_R1, len(left_CD)) == "native":
+        columns = _columns(indices_N, offsets_R1, len(left_CD))
+        return native.weighted_columns_and_dots(
+            right_RD.contiguous(), columns, weights_N.contiguous(), left_CD.contiguous()
+        )
+    return (
+        weighted_columns(right_RD, indices_N, offsets_R1, weights_N, len(left_CD)),
+        row_dots(right_RD, left_CD, indices_N, offsets_R1),
+    )
 
 
-def _blocks(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> Iterator[_Block]:
-    num_rows = len(offsets_R1) - 1
-    size = max(1, BLOCK_CELLS // num_columns)
-    for start in range(0, num_rows, size):
-        rows = slice(start, min(start + size, num_rows))
-        offsets = offsets_R1[start : rows.stop + 1]
-        entries = slice(int(offsets[0]), int(offsets[-1]))
-        yield _Block(rows, entries, torch.repeat_interleave(offsets.diff()), indices_N[entries])
+def weighted_columns_and_sums(
+    right_RD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, num_columns: int
+) -> tuple[Tensor, Tensor]:
+    """`weighted_columns`, and Σ weights[n] of every column."""
+    if _path(right_RD, weights_N, indices_N, offsets_R1, num_columns) == "native":
+        columns = _columns(indices_N, offsets_R1, num_columns)
+        return native.weighted_columns_and_sums(right_RD.contiguous(), columns, weights_N.contiguous())
+    return (
+        weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns),
+        column_sums(indices_N, weights_N, num_columns),
+    )
+
+
+def _path(one: Tensor, other: Tensor, indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> str:
+    path = backend.path(one, other)
+    if path == "native" and (
+        stock.is_full(indices_N, offsets_R1, num_columns, native.FULL_SHARE) or len(indices_N) > native.MOST_ENTRIES
+    ):
+        return "stock"
+    return path
+
+
+_columns_of = WeakTensorKeyDictionary()
+"""Entries sorted by column, for as long as their indices live: a batch sorts them once for all its gradients."""
+
+
+def _columns(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> native.Columns:
+    changes = 0 if indices_N.is_inference() else indices_N._version  # noqa: SLF001  nothing public counts changes
+    offsets, *rest = _columns_of.get(indices_N, (None,))  # type: ignore[no-untyped-call]
+    if offsets is offsets_R1 and rest[:2] == [num_columns, changes]:
+        columns = rest[2]
+        assert isinstance(columns, native.Columns)
+        return columns
+    columns = native.transpose(indices_N.contiguous(), offsets_R1.contiguous(), num_columns)
+    _columns_of[indices_N] = (offsets_R1, num_columns, changes, columns)
+    return columns

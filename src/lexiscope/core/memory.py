@@ -1,0 +1,105 @@
+"""Large blocks of memory that are used again instead of being given back.
+
+The system hands out memory page by page, filled with zeros, and glibc returns blocks above 32 MB to it at once: a
+training step that makes tensors of a dictionary's size spends more time on fresh pages than on some of its arithmetic.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import functools
+import math
+import mmap
+import platform
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGE_BYTES = 2**20
+"""Smaller blocks are left to the allocator, which keeps them anyway."""
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+"""Parameters of mallopt, from glibc's malloc.h."""
+
+
+class Pool:
+    """Uninitialised tensors in main memory; when one dies, its memory serves the next of the same size.
+
+    Blocks ask for large pages, where the system has them. No more bytes lie idle than were once in use together.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[int, collections.deque[mmap.mmap]] = collections.defaultdict(collections.deque)
+        self.bytes_used = self.most_bytes_used = self.bytes_idle = 0
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Like torch.empty on the CPU."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < LARGE_BYTES:
+            return torch.empty(*shape, dtype=dtype)
+        block = self._take(size)
+        lease = np.frombuffer(block, dtype=np.uint8)  # torch holds on to it for as long as the memory is in use
+        weakref.finalize(lease, self._give_back, block).atexit = False
+        return torch.from_numpy(lease).view(dtype).view(*shape)
+
+    def _take(self, size: int) -> mmap.mmap:
+        self.bytes_used += size
+        self.most_bytes_used = max(self.most_bytes_used, self.bytes_used)
+        with contextlib.suppress(IndexError):
+            block = self._idle[size].pop()
+            self.bytes_idle -= size
+            return block
+        return _fresh(size)
+
+    def _give_back(self, block: mmap.mmap) -> None:
+        """May run in any thread at any moment, so it takes no lock; what it does can be done in any order."""
+        size = len(block)
+        self.bytes_used -= size
+        if self.bytes_idle + self.bytes_used + size <= self.most_bytes_used:
+            self.bytes_idle += size
+            self._idle[size].append(block)
+
+
+def _fresh(size: int) -> mmap.mmap:
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared blocks get no large pages
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
+_pool = Pool()
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """An uninitialised tensor in main memory, from a pool of blocks that the process keeps."""
+    return _pool.empty(shape, dtype)
+
+
+def empty_like(tensor: Tensor) -> Tensor:
+    """The same for a tensor in main memory; what torch does for one on another device."""
+    return empty(tensor.shape, tensor.dtype) if tensor.device.type == "cpu" else torch.empty_like(tensor)
+
+
+@functools.lru_cache(1)
+def keep_large_blocks() -> bool:
+    """Let glibc keep freed memory instead of returning it to the system; True if that took effect.
+
+    It helps tensors that torch makes itself, in the whole process. The price is memory: glibc looks for an aligned
+    block with room to spare, so a freed one is too small for the next of its size unless its neighbours are free too.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
+    return all(mallopt(parameter, value) == 1 for parameter, value in settings)

@@ -1,0 +1,122 @@
+"""Sparse products in stock torch operators, on any device and in any precision. `gather` says what they compute.
+
+Where more than one entry in eight is there (ReLU at its start), blocks of rows are made dense for a matrix product,
+which is then faster. X rows of a table, R output rows, D columns, N entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FULL_SHARE = 1 / 8
+"""Share of entries from which dense blocks win: one entry costs about as much as 8 cells of a GEMM (at D = 256)."""
+BLOCK_CELLS = 2**22
+"""16 MB of fp32 for one dense block."""
+
+
+def weighted_rows(
+    table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, bias_D: Tensor | None = None
+) -> Tensor:
+    if is_full(indices_N, offsets_R1, len(table_XD)):
+        out_RD = torch.cat(
+            [
+                block.matrix(weights_N, len(table_XD)) @ table_XD
+                for block in _blocks(indices_N, offsets_R1, len(table_XD))
+            ]
+        )
+    else:
+        out_RD = torch.nn.functional.embedding_bag(
+            indices_N, table_XD, offsets_R1, mode="sum", per_sample_weights=weights_N, include_last_offset=True
+        )
+    return out_RD if bias_D is None else out_RD.add_(bias_D)
+
+
+def row_dots(left_RD: Tensor, table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor) -> Tensor:
+    if is_full(indices_N, offsets_R1, len(table_XD)):
+        return torch.cat(
+            [
+                (left_RD[block.rows] @ table_XD.T)[block.row_of_entry, block.indices]
+                for block in _blocks(indices_N, offsets_R1, len(table_XD))
+            ]
+        )
+    rows_N = torch.repeat_interleave(offsets_R1.diff(), output_size=len(indices_N))
+    dots_N: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(  # noqa: SLF001  no public name
+        left_RD, table_XD, indices_N, offsets_R1[:-1], rows_N, 0
+    )
+    return dots_N
+
+
+def weighted_columns(
+    right_RD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, num_columns: int
+) -> Tensor:
+    if is_full(indices_N, offsets_R1, num_columns):
+        out = right_RD.new_zeros(num_columns, right_RD.shape[1])
+        for block in _blocks(indices_N, offsets_R1, num_columns):
+            out.addmm_(block.matrix(weights_N, num_columns).t(), right_RD[block.rows])
+        return out
+    rows_N, order_N, columns = transpose(indices_N, offsets_R1, num_columns)
+    return weighted_rows(right_RD, rows_N, columns, weights_N[order_N])
+
+
+def transpose(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same entries ordered by column, as (rows_N, order_N, offsets of columns).
+
+    ``order_N`` takes values in the old order to the new one; rows ascend within a column, so sums have a fixed order.
+    """
+    sorted_N, order_N = indices_N.to(torch.int32).sort(stable=True)  # int32: a radix sort of half the traffic
+    rows_N = torch.repeat_interleave(offsets_R1.diff(), output_size=len(indices_N))[order_N]
+    edges = torch.arange(num_columns + 1, dtype=torch.int32, device=indices_N.device)
+    return rows_N, order_N, torch.searchsorted(sorted_N, edges)
+
+
+def weighted_columns_and_dots(
+    right_RD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, left_CD: Tensor
+) -> tuple[Tensor, Tensor]:
+    out_CD = weighted_columns(right_RD, indices_N, offsets_R1, weights_N, len(left_CD))
+    return out_CD, row_dots(right_RD, left_CD, indices_N, offsets_R1)
+
+
+def weighted_columns_and_sums(
+    right_RD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor, num_columns: int
+) -> tuple[Tensor, Tensor]:
+    out_CD = weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns)
+    return out_CD, column_sums(indices_N, weights_N, num_columns)
+
+
+def column_sums(indices_N: Tensor, weights_N: Tensor, num_columns: int) -> Tensor:
+    """out[c] = Σ weights[n] over the entries of column c."""
+    return weights_N.new_zeros(num_columns).index_add_(0, indices_N, weights_N)
+
+
+def is_full(indices_N: Tensor, offsets_R1: Tensor, num_columns: int, share: float | None = None) -> bool:
+    """Whether dense blocks are faster than entries one by one."""
+    share = FULL_SHARE if share is None else share
+    return len(indices_N) > share * (len(offsets_R1) - 1) * num_columns
+
+
+class _Block(NamedTuple):
+    """Some rows of a sparse matrix."""
+
+    rows: slice
+    entries: slice
+    row_of_entry: Tensor
+    indices: Tensor
+
+    def matrix(self, weights_N: Tensor, num_columns: int) -> Tensor:
+        dense = weights_N.new_zeros(self.rows.stop - self.rows.start, num_columns)
+        dense[self.row_of_entry, self.indices] = weights_N[self.entries]
+        return dense
+
+
+def _blocks(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> Iterator[_Block]:
+    num_rows = len(offsets_R1) - 1
+    size = max(1, BLOCK_CELLS // num_columns)
+    for start in range(0, num_rows, size):
+        rows = slice(start, min(start + size, num_rows))
+        offsets = offsets_R1[start : rows.stop + 1]
+        entries = slice(int(offsets[0]), int(offsets[-1]))
+        yield _Block(rows, entries, torch.repeat_interleave(offsets.diff()), indices_N[entries])
