@@ -42,6 +42,8 @@ class TrainConfig(Config):
     """bfloat16 rounds activations and matrices in both passes; the optimizer always moves float32 masters."""
     weights_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """How matrices are saved. Biases and thresholds are always float32."""
+    optimizer_bits: Literal[8, 32] = 32
+    """Of Adam's two running means per weight; 8 for dictionaries whose moments would not fit into memory."""
     seed: int = 0
     data_seed: int | None = None
     """Order of the activations. None: follows ``seed``."""

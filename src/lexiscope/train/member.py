@@ -51,8 +51,7 @@ class Member:
 
     def __init__(self, plan: Plan, stream: Stream, task: Task) -> None:
         config = plan.train
-        sample = stream.normal_sample(config.normalise)
-        sae = create(plan.sae, sample, seed=derive_seed(config.seed, "weights"))
+        sae = create(plan.sae, stream.sample(config.normalise), seed=derive_seed(config.seed, "weights"))
         if not any(parameter.requires_grad for parameter in sae.parameters()):
             raise InputError(f"{plan.sae.architecture} has nothing to train; make it with saes.create instead")
         sae.reads, sae.writes = stream.sites

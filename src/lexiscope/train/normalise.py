@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -27,12 +27,20 @@ def fit(sample_TD: Tensor, how: Normalisation, widths: Sequence[int] | None = No
     Raises:
         InputError: activations are not finite, or all the same.
     """
-    sample_TD = sample_TD.double()
-    centre_D = sample_TD.mean(0) if how == "centre" else torch.zeros(sample_TD.shape[1], dtype=torch.float64)
-    parts = torch.split(sample_TD - centre_D, list(widths or [sample_TD.shape[1]]), dim=1)
-    squares = [float(part.square().mean()) for part in parts]
+    widths = list(widths or [sample_TD.shape[1]])
+    centre_D = torch.zeros(sample_TD.shape[1], dtype=torch.float64)
+    if how == "centre":
+        centre_D = _mean(sample_TD, lambda part_TD: part_TD)
+    squares_D = _mean(sample_TD, lambda part_TD: (part_TD - centre_D).square())
+    squares = [float(part_D.mean()) for part_D in torch.split(squares_D, widths)]
     if not all(0 < square < float("inf") for square in squares):
         raise InputError("the activations are all the same or not finite; harvest them again")
     scales = [1.0 if how == "none" else square**-0.5 for square in squares]
-    scale_D = torch.cat([torch.full((part.shape[1],), scale) for part, scale in zip(parts, scales, strict=True)])
+    scale_D = torch.repeat_interleave(torch.tensor(scales), torch.tensor(widths))
     return Affine(centre_D.float(), scale_D)
+
+
+def _mean(sample_TD: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Mean over tokens in float64, a few thousand at a time: a copy of the whole sample would be the peak of a run."""
+    parts = (of(part_TD.double()).sum(0) for part_TD in sample_TD.split(4096))  # type: ignore[no-untyped-call]
+    return torch.stack(list(parts)).sum(0) / len(sample_TD)

@@ -129,6 +129,7 @@ def _learn(
         with progress.task("Training", total=sum(plan.train.tokens for plan in plans), unit="tokens") as task:
             for plan in plans:
                 members.append(Member(plan, stream, task))  # noqa: PERF401  one that fails must find the others here
+            stream.forget_sample()
             steps = max(plan.train.steps for plan in plans)
             for batches in stream.batches(steps, {plan.train.normalise for plan in plans}):
                 for member in members.copy():

@@ -45,19 +45,29 @@ class Stream:
         self.widths = sites.widths(store)
         self._batch_tokens, self._seed = config.batch_tokens, config.data_seed
         sample = take_rows(store, sites, SAMPLE_TOKENS, seed=derive_seed(self._seed, "sample"), split="train")
-        self._sample = join(sample)
+        self._sample: Batch | None = join(sample)
         self.heldout = take_rows(
             store, sites, config.heldout_tokens, seed=derive_seed(self._seed, "heldout"), split="heldout"
         )
         self.units = cache(self._units)
-        self.normal_sample = cache(lambda how: self.units(how)(self._sample))
+        self.sample = cache(self._normal_sample)
         self.normal_heldout = cache(lambda how: [self.units(how)(batch) for batch in self.heldout])
 
     def _units(self, how: Normalisation) -> Units:
+        assert self._sample is not None
         source = fit(self._sample.input_TD, how, self.widths[0])
         if self._sample.input_TD is self._sample.target_TD:
             return Units(source, source)
         return Units(source, fit(self._sample.target_TD, how, self.widths[1]))
+
+    def _normal_sample(self, how: Normalisation) -> Batch:
+        assert self._sample is not None
+        return self.units(how)(self._sample)
+
+    def forget_sample(self) -> None:
+        """Once every member has started: it is larger than a batch by far."""
+        self._sample = None
+        self.sample.cache_clear()
 
     def batches(self, steps: int, kinds: Collection[Normalisation]) -> Iterator[dict[Normalisation, Batch]]:
         """Each training batch in every kind of units that is asked for."""

@@ -34,7 +34,13 @@ class Trainer:
         assert config.dead_after_tokens is not None
         self.sae = sae.train()
         self.config = config
-        self.optimizer = Adam(sae.parameters(), config.lr, unit_rows=sae.unit_rows, grad_clip=config.grad_clip)
+        self.optimizer = Adam(
+            sae.parameters(),
+            config.lr,
+            unit_rows=sae.unit_rows,
+            grad_clip=config.grad_clip,
+            state_bits=config.optimizer_bits,
+        )
         self.dead = DeadLatents(sae.num_latents, config.dead_after_tokens)
         self.terms = [make_term(term, sae) for term in config.terms or ()]
         self.sparsity = Sparsity(warmup_fraction=config.sparsity_warmup_fraction, target_l0=config.target_l0)
