@@ -22,8 +22,9 @@ PLACES = [((HOOK,), (HOOK,), [12]), ((HOOK,), (OTHER,), [12]), ((HOOK, OTHER), (
 
 @pytest.fixture(params=sorted(saes.architectures()))
 def place(request):
-    """Settings, and the one of `PLACES` that the architecture takes."""
-    config, found = saes.architectures()[request.param].Config(), []
+    """Settings, and the one of `PLACES` that the architecture takes. Few latents: there are 12 dimensions."""
+    make, found = saes.architectures()[request.param].Config, []
+    config = make(k=4) if "k" in make.model_fields else make()
     for reads, writes, widths in PLACES:
         with contextlib.suppress(InputError):
             found.append((config.for_sites(reads, writes, widths), reads, writes))
