@@ -27,6 +27,16 @@ class Options(Config):
         """Terms of the training that keep its latents alive, by name: what a run uses unless told otherwise."""
         return ()
 
+    @property
+    def fixed_l0(self) -> float | None:
+        """L0 that the activation itself guarantees in training. None: a penalty decides."""
+        return None
+
+    @property
+    def needs_target_l0(self) -> bool:
+        """Whether its penalty has no coefficient of its own, so that a run has to steer L0."""
+        return False
+
 
 class Activation(nn.Module, ABC):
     """Turns scores W_enc (x - centre) + b_enc into codes. May own weights, one per latent."""
@@ -61,13 +71,18 @@ class Activation(nn.Module, ABC):
     @property
     def fixed_l0(self) -> float | None:
         """L0 that the activation itself guarantees in training. None: a penalty decides."""
-        return None
+        return self.options.fixed_l0
+
+    @property
+    def start_l0(self) -> float | None:
+        """L0 of the first weights, on a sample of activations. None: what comes of zero biases."""
+        return self.fixed_l0
 
     def after_step(self, codes: SparseCodes) -> None:
         """Called once after every optimizer step with the codes of its batch."""
 
     def calibrate(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
-        """Set the threshold used after training so that the mean L0 on these activations is ``l0``."""
+        """Move thresholds or biases so that the mean L0 on these activations is ``l0``."""
 
     def absorb(self, scale: float) -> None:
         """Take over a change of units: scores become 1 / scale as large."""

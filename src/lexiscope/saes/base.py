@@ -70,6 +70,16 @@ class SaeConfig(Config):
         """Terms of the training that keep latents alive, by name: what a run uses unless told otherwise."""
         return ()
 
+    @property
+    def fixed_l0(self) -> float | None:
+        """L0 that the architecture itself guarantees in training. None: a penalty decides."""
+        return None
+
+    @property
+    def needs_target_l0(self) -> bool:
+        """Whether its penalty has no coefficient of its own, so that a run has to steer L0."""
+        return False
+
     def for_sites(self, reads: Sequence[HookPoint], writes: Sequence[HookPoint], widths: Sequence[int]) -> Self:  # noqa: ARG002
         """These settings, completed for what is to be read and written. ``widths``: D of each hook point read.
 

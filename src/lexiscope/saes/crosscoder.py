@@ -23,22 +23,18 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import activation
-from lexiscope.saes.base import Batch, SizedConfig
+from lexiscope.saes.base import Batch
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.parts import random_directions
-from lexiscope.saes.registry import AnyActivation, make_activation, read_activation
+from lexiscope.saes.registry import ActivatedConfig, AnyActivation, make_activation, read_activation
 
 
-class Config(SizedConfig):
+class Config(ActivatedConfig):
     architecture: Literal["crosscoder"] = "crosscoder"
     activation: AnyActivation = Field(default_factory=lambda: read_activation("batch_topk"))
     """Which latents fire: ``{ name = "batch_topk", k = 32 }``."""
     site_widths: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(None, min_length=2)
     """Width of each site. None: those of the hook points it is trained on."""
-
-    @property
-    def remedies(self) -> tuple[str, ...]:
-        return self.activation.remedies
 
     def for_sites(self, reads: Sequence[HookPoint], writes: Sequence[HookPoint], widths: Sequence[int]) -> Self:
         if len(reads) < 2:
@@ -79,7 +75,7 @@ class Crosscoder(LinearDictionary):
         sae.W_enc_FD.copy_(sae.W_dec_FD)
         sae.b_enc_F.copy_(-(sae.W_enc_FD @ sample.input_TD.mean(0)))
         sae.b_dec_D.copy_(sample.target_TD.mean(0))
-        sae.calibrate(sample.input_TD)
+        sae.start(sample.input_TD)
         return sae
 
     @property

@@ -20,6 +20,9 @@ from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder, TrainingSta
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.parts import mean_square_error, random_directions
 
+START_TOKENS = 4096
+"""Of the sample, to set the first thresholds on."""
+
 
 class LinearDictionary(SparseAutoencoder):
     """Weights, encoder and decoder; a final class says which activation, and adds what is its own."""
@@ -50,8 +53,12 @@ class LinearDictionary(SparseAutoencoder):
         else:
             sae.W_enc_FD.copy_(random_directions(sae.num_latents, sae.width, seed=seed))
         sae.b_dec_D.copy_(sample.target_TD.mean(0))
-        sae.calibrate(sample.input_TD)
+        sae.start(sample.input_TD)
         return sae
+
+    def start(self, sample_TD: Tensor) -> None:
+        """First thresholds or biases, on a sample, for first weights that are there already."""
+        self.calibrate(sample_TD[:START_TOKENS], self.activation.start_l0)
 
     @property
     def centre_D(self) -> Tensor:

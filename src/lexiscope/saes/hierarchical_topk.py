@@ -51,6 +51,10 @@ class Config(SizedConfig):
     def remedies(self) -> tuple[str, ...]:
         return ("auxk",)
 
+    @property
+    def fixed_l0(self) -> float:
+        return self.k
+
     def edges(self) -> tuple[int, ...]:
         """The budgets, ``k`` last."""
         if self.budgets == "all":

@@ -23,13 +23,13 @@ from torch import Tensor
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
 from lexiscope.saes import activation
-from lexiscope.saes.base import Batch, SizedConfig, TrainingState
+from lexiscope.saes.base import Batch, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.nested import nested_error
-from lexiscope.saes.registry import AnyActivation, make_activation, read_activation
+from lexiscope.saes.registry import ActivatedConfig, AnyActivation, make_activation, read_activation
 
 
-class Config(SizedConfig):
+class Config(ActivatedConfig):
     architecture: Literal["matryoshka"] = "matryoshka"
     activation: AnyActivation = Field(default_factory=lambda: read_activation("batch_topk"))
     """Which latents fire: ``{ name = "batch_topk", k = 32 }``."""
@@ -52,10 +52,6 @@ class Config(SizedConfig):
         ):
             raise ValueError("prefix_weights are not negative, and not all of them are 0")
         return self
-
-    @property
-    def remedies(self) -> tuple[str, ...]:
-        return self.activation.remedies
 
     def sizes(self, num_latents: int) -> tuple[int, ...]:
         """Latents of every prefix, the whole dictionary last.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.seeds import generator
+from lexiscope.saes.kernels.select import select_batch_topk
 
 
 def mean_square_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
@@ -32,6 +33,19 @@ def random_directions(num_latents: int, width: int, *, seed: int) -> Tensor:
 def make_unit_rows(W_FD: Tensor) -> None:
     """Scale every row to length 1, in place; a row of zeros stays."""
     W_FD.div_(W_FD.norm(dim=1, keepdim=True).clamp_min(torch.finfo(W_FD.dtype).tiny))
+
+
+@torch.no_grad()
+def floor_for_l0(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> float:
+    """The number that ``l0`` scores x · Wᵀ + b of a token exceed, in the mean: half-way to the next smaller score."""
+    cells = len(x_TD) * len(W_FD)
+    budget = min(round(l0 * len(x_TD)), cells - 1)
+    lift, spread = 0.0, float(torch.linalg.vector_norm(x_TD @ W_FD[:64].t() + b_F[:64])) / len(x_TD) ** 0.5
+    while True:  # the search sees positive scores only: lift them until there are enough
+        codes = select_batch_topk(x_TD, W_FD, b_F + lift, (budget + 1) / len(x_TD))
+        if len(codes) > budget:
+            return float(codes.values.topk(min(2, budget + 1), largest=False).values.double().mean()) - lift
+        lift = max(2 * lift, spread, 1e-3)
 
 
 def signed_codes(z_TD: Tensor, k: int | None) -> SparseCodes:

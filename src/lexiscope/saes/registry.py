@@ -16,7 +16,7 @@ from lexiscope.core.artifact import open_artifact
 from lexiscope.core.config import describe
 from lexiscope.core.errors import InputError
 from lexiscope.saes.activation import Activation, Options
-from lexiscope.saes.base import WEIGHTS, Batch, SaeConfig, SparseAutoencoder
+from lexiscope.saes.base import WEIGHTS, Batch, SaeConfig, SizedConfig, SparseAutoencoder
 
 
 @cache
@@ -66,6 +66,25 @@ def name_activation(options: Options) -> dict[str, Any]:
 
 AnyActivation = Annotated[Options, BeforeValidator(read_activation), PlainSerializer(name_activation)]
 """Settings of any activation function, as a field."""
+
+
+class ActivatedConfig(SizedConfig):
+    """Settings of an architecture that takes any activation function."""
+
+    activation: AnyActivation
+    """Which latents fire: ``{ name = "topk", k = 32 }``."""
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        return self.activation.remedies
+
+    @property
+    def fixed_l0(self) -> float | None:
+        return self.activation.fixed_l0
+
+    @property
+    def needs_target_l0(self) -> bool:
+        return self.activation.needs_target_l0
 
 
 def make_activation(options: Options, num_latents: int) -> Activation:

@@ -29,6 +29,10 @@ class Options(activation.Options):
     def remedies(self) -> tuple[str, ...]:
         return ("auxk",)
 
+    @property
+    def fixed_l0(self) -> float:
+        return self.k
+
 
 class Activation(activation.Activation):
     options: Options
@@ -36,10 +40,6 @@ class Activation(activation.Activation):
 
     def encode(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
         return encode_topk(x_TD, centre_D, W_FD, b_F, self.options.k)
-
-    @property
-    def fixed_l0(self) -> float:
-        return self.options.k
 
 
 class Config(Options, SizedConfig):

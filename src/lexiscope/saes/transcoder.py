@@ -24,22 +24,18 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.seeds import derive_seed
 from lexiscope.saes import activation
 from lexiscope.saes.affine import Affine
-from lexiscope.saes.base import Batch, SizedConfig
+from lexiscope.saes.base import Batch
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.parts import random_directions
-from lexiscope.saes.registry import AnyActivation, make_activation, read_activation
+from lexiscope.saes.registry import ActivatedConfig, AnyActivation, make_activation, read_activation
 
 
-class Config(SizedConfig):
+class Config(ActivatedConfig):
     architecture: Literal["transcoder"] = "transcoder"
     activation: AnyActivation = Field(default_factory=lambda: read_activation("topk"))
     """Which latents fire: ``{ name = "topk", k = 32 }``."""
     skip: bool = False
     """Whether a linear map goes around the codes."""
-
-    @property
-    def remedies(self) -> tuple[str, ...]:
-        return self.activation.remedies
 
     def for_sites(self, reads: Sequence[HookPoint], writes: Sequence[HookPoint], widths: Sequence[int]) -> Self:  # noqa: ARG002
         if tuple(reads) == tuple(writes):
@@ -72,7 +68,7 @@ class Transcoder(LinearDictionary):
         sae.b_enc_F.copy_(-(sae.W_enc_FD @ sample.input_TD.mean(0)))
         sae.W_dec_FD.copy_(random_directions(sae.num_latents, sae.output_width, seed=derive_seed(seed, "decoder")))
         sae.b_dec_D.copy_(sample.target_TD.mean(0))
-        sae.calibrate(sample.input_TD)
+        sae.start(sample.input_TD)
         return sae
 
     def reconstruct(self, x_TD: Tensor, codes: SparseCodes) -> Tensor:

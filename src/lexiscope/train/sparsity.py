@@ -10,28 +10,42 @@ from lexiscope.train.schedule import sparsity_factor
 class Sparsity:
     """The factor that multiplies a sparsity coefficient.
 
-    Without a target it rises from 0 to 1 over the warm-up. With a target it is moved after every step against the error
-    of L0 on a log scale: an integral controller, because L0 falls about as a power of the coefficient. It starts at the
-    coefficient itself and waits for the warm-up of the learning rate, when L0 still falls by itself.
+    Without a target it rises from 0 to 1 over the warm-up. With a target it follows L0, on log scales because L0 falls
+    about as a power of the coefficient:
+
+        e = log(L0 / reference),   log factor = I + P e,   I ← I + G e       after every step
+
+    The reference falls from the first L0 to the target over the warm-up, geometrically, so that neither a dense start
+    nor a sparse one can wind up the integral I. The proportional part is what holds JumpReLU, whose thresholds move at
+    a constant speed towards wherever the penalty pushes them: the integral alone would swing.
     """
 
-    GAIN = 0.02
-    """Change of log factor per step and unit of log error: about 50 steps to follow, slower than L0 answers."""
-    LIMIT = 0.2
-    """Largest log error that counts, so that a dense start can't wind the factor up."""
+    P = 2.0
+    G = 0.04
+    """Per step: P / G, 50 steps, is how long the integral takes to do what the proportional part does at once."""
+    LIMIT = 1.0
+    """Largest |e| that counts."""
 
     def __init__(self, *, warmup_fraction: float, target_l0: float | None) -> None:
         self._warmup_fraction = warmup_fraction
         self._target_l0 = target_l0
-        self._log_factor = 0.0
+        self._first_l0: float | None = None
+        self._integral = 0.0
+        self._error = 0.0
 
     def factor(self, progress: float) -> float:
         """For the step that starts at this share of the run."""
-        return sparsity_factor(progress, self._warmup_fraction) * math.exp(self._log_factor)
+        if self._target_l0 is None:
+            return sparsity_factor(progress, self._warmup_fraction)
+        return math.exp(self._integral + self.P * self._error)
 
     def update(self, l0: float, progress: float) -> None:
         """Take in the L0 of a step's batch; call once per optimizer step."""
-        if self._target_l0 is None or progress < self._warmup_fraction:
+        if self._target_l0 is None:
             return
-        error = math.log(max(l0, 1e-3) / self._target_l0)
-        self._log_factor += self.GAIN * max(-self.LIMIT, min(self.LIMIT, error))
+        l0 = max(l0, 1e-3)
+        self._first_l0 = self._first_l0 or l0
+        done = sparsity_factor(progress, self._warmup_fraction)
+        reference = self._first_l0 ** (1 - done) * self._target_l0**done
+        self._error = max(-self.LIMIT, min(self.LIMIT, math.log(l0 / reference)))
+        self._integral += self.G * self._error

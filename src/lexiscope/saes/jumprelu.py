@@ -1,0 +1,178 @@
+"""JumpReLU: a latent fires above a threshold of its own, learned like a weight; and firing costs.
+
+    z = W_enc (x - b_dec) + b_enc,   f = z H(z - θ),   x̂ = W_decᵀ f + b_dec,   L = (‖x - x̂‖² + λ P) / D
+
+P is the count Σ H(z - θ) ("l0"), or Σ tanh(4 f) ("tanh"); rows of W_dec have unit length. Jumps have no gradient that a
+sample could show. The gradient of the mean over activations is estimated from pairs of token and latent with z within
+half a bandwidth ε of θ, on both sides of it:
+
+    ∂f / ∂θ = -θ / ε,   ∂H / ∂θ = -1 / ε        where |z - θ| < ε / 2,   else 0
+    ∂f / ∂z = H(z - θ),  ∂H / ∂z = 0
+
+Pairs below the threshold have f = 0, and yet their share of the gradient of the reconstruction is a half of it: while
+training they are codes of value 0. θ itself is the parameter: the logarithm of one hardly moves under Adam.
+
+A dead latent can be pulled up by (λ_p / D) Σ max(0, θ - z) ("pre_activation"), besides what terms of the training do.
+
+Sources: Rajamanoharan et al. 2024, "Jumping ahead" (formulas, l0); Anthropic, Circuits Updates January 2025 (tanh,
+pre-activation loss 3e-6). T tokens, D model width, F latents, N entries.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from lexiscope.core.codes import SparseCodes
+from lexiscope.saes import activation
+from lexiscope.saes.base import Batch, SizedConfig, TrainingState
+from lexiscope.saes.dictionary import LinearDictionary
+from lexiscope.saes.kernels.encode import encode_above
+from lexiscope.saes.parts import floor_for_l0
+
+TANH_SCALE = 4.0
+LOWEST = 1e-3
+"""Thresholds stay above it: at zero a threshold has no gradient any more."""
+
+
+class Options(activation.Options):
+    penalty: Literal["l0", "tanh"] = "l0"
+    coefficient: float | None = Field(None, ge=0)
+    """λ, for activations scaled to mean ‖x‖² = D. None: L0 is steered instead."""
+    bandwidth: float = Field(1.0, gt=0)
+    """ε, in the units of scores, which have a standard deviation of 1 at the start."""
+    pre_activation_coefficient: float = Field(0, ge=0)
+    """λ_p."""
+    start_l0: float = Field(64, gt=0)
+    """L0 before the first step, set by a threshold common to all latents."""
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        return ("auxk",)
+
+    @property
+    def needs_target_l0(self) -> bool:
+        return self.coefficient is None
+
+
+class Activation(activation.Activation):
+    options: Options
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Options, num_latents: int) -> None:
+        super().__init__(options, num_latents)
+        self.threshold_F = nn.Parameter(torch.ones(num_latents))
+
+    def encode(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
+        floor_F = self.threshold_F.detach()
+        if not self.training:
+            return encode_above(x_TD, centre_D, W_FD, b_F, floor_F)
+        scores = encode_above(x_TD, centre_D, W_FD, b_F, floor_F - self.options.bandwidth / 2)
+        values_N = _Jump.apply(  # type: ignore[no-untyped-call]
+            scores.values, self.threshold_F, scores.latents, self.options.bandwidth
+        )
+        return SparseCodes(scores.offsets, scores.latents, values_N, scores.num_latents, aside=scores)
+
+    def penalties(
+        self,
+        dictionary: LinearDictionary,
+        batch: Batch,
+        codes: SparseCodes,
+        output_TD: Tensor,  # noqa: ARG002
+        state: TrainingState,
+    ) -> dict[str, Tensor]:
+        scores_N = (codes if codes.aside is None else codes.aside).values
+        if self.options.penalty == "l0":
+            costs_N = _Step.apply(  # type: ignore[no-untyped-call]
+                scores_N.detach(), self.threshold_F, codes.latents, self.options.bandwidth
+            )
+        else:
+            costs_N = torch.tanh(TANH_SCALE * codes.values)
+        coefficient = 1.0 if self.options.coefficient is None else self.options.coefficient
+        cells = batch.target_TD.numel()
+        terms = {"sparsity": coefficient * state.sparsity_scale * costs_N.sum() / cells}
+        if self.options.pre_activation_coefficient:
+            shortfall = self._shortfall(dictionary, batch, codes, scores_N, state.dead_F)
+            terms["pre_activation"] = self.options.pre_activation_coefficient * shortfall / cells
+        return terms
+
+    def _shortfall(
+        self, dictionary: LinearDictionary, batch: Batch, codes: SparseCodes, scores_N: Tensor, dead_F: Tensor
+    ) -> Tensor:
+        """Σ max(0, θ - z) over tokens and dead latents, as Σ (θ - z) plus what the pairs with z > θ have too much."""
+        dead = dead_F.nonzero().flatten()
+        sum_D = (batch.input_TD - dictionary.centre_D).sum(0)
+        sums_G = dictionary.W_enc_FD[dead] @ sum_D + codes.num_tokens * dictionary.b_enc_F[dead]
+        below = (codes.num_tokens * self.threshold_F[dead] - sums_G).sum()
+        back_N = dead_F[codes.latents]
+        return below + (scores_N[back_N] - self.threshold_F[codes.latents[back_N]]).relu().sum()
+
+    @property
+    def start_l0(self) -> float:
+        return min(self.options.start_l0, self.num_latents / 8)
+
+    @torch.no_grad()
+    def after_step(self, codes: SparseCodes) -> None:  # noqa: ARG002
+        self.threshold_F.clamp_(min=LOWEST)
+
+    @torch.no_grad()
+    def calibrate(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
+        """One factor for all thresholds."""
+        scale_F = self.threshold_F
+        self.threshold_F.mul_(floor_for_l0(x_TD - centre_D, W_FD / scale_F[:, None], b_F / scale_F, l0))
+
+    @torch.no_grad()
+    def absorb(self, scale: float) -> None:
+        self.threshold_F.div_(scale)
+
+
+class _Jump(torch.autograd.Function):
+    """z H(z - θ) of every entry."""
+
+    @staticmethod
+    def forward(ctx: Any, scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(scores_N, threshold_F, latents_N)
+        ctx.bandwidth = bandwidth
+        return scores_N * (scores_N > threshold_F[latents_N])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
+        scores_N, threshold_F, latents_N = ctx.saved_tensors
+        threshold_N = threshold_F[latents_N]
+        near_N = ((scores_N - threshold_N).abs() < ctx.bandwidth / 2) * grad_N
+        grad_F = torch.zeros_like(threshold_F).index_add_(0, latents_N, near_N).mul_(-threshold_F / ctx.bandwidth)
+        return grad_N * (scores_N > threshold_N), grad_F, None, None
+
+
+class _Step(torch.autograd.Function):
+    """H(z - θ) of every entry."""
+
+    @staticmethod
+    def forward(ctx: Any, scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(scores_N, threshold_F, latents_N)
+        ctx.bandwidth = bandwidth
+        return (scores_N > threshold_F[latents_N]).to(scores_N.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
+        scores_N, threshold_F, latents_N = ctx.saved_tensors
+        near_N = ((scores_N - threshold_F[latents_N]).abs() < ctx.bandwidth / 2) * grad_N
+        return None, torch.zeros_like(threshold_F).index_add_(0, latents_N, near_N).div_(-ctx.bandwidth), None, None
+
+
+class Config(Options, SizedConfig):
+    architecture: Literal["jumprelu"] = "jumprelu"
+
+
+class JumpReLU(LinearDictionary):
+    config: Config
+    config_type: ClassVar[type[Config]] = Config
+
+    def make_activation(self) -> Activation:
+        return Activation(self.config, self.num_latents)
