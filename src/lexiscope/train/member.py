@@ -85,8 +85,9 @@ class Member:
         Raises:
             SelfCheckError: the saved weights do not do what the trained ones did; nothing is left.
         """
-        plan, stream = self.plan, self._stream
+        plan, stream, sae = self.plan, self._stream, self.trainer.sae
+        del self.trainer, self._watch  # the optimizer's memory is needed for reading the weights back
+        sae.zero_grad()
         with self._stack:
-            units = stream.units(plan.train.normalise)
-            settle(self.trainer.sae, units, stream.heldout, self._draft, plan.train, plan.choices)
+            settle(sae, stream.units(plan.train.normalise), stream.heldout, self._draft, plan.train, plan.choices)
         return saes.load(plan.out)

@@ -41,6 +41,6 @@ def fit(sample_TD: Tensor, how: Normalisation, widths: Sequence[int] | None = No
 
 
 def _mean(sample_TD: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Mean over tokens in float64, a few thousand at a time: a copy of the whole sample would be the peak of a run."""
-    parts = (of(part_TD.double()).sum(0) for part_TD in sample_TD.split(4096))  # type: ignore[no-untyped-call]
+    """Mean over tokens in float64, some at a time: a copy of the whole sample would be the peak of a run."""
+    parts = (of(part_TD.double()).sum(0) for part_TD in sample_TD.split(1024))  # type: ignore[no-untyped-call]
     return torch.stack(list(parts)).sum(0) / len(sample_TD)
