@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from lexiscope.core.memory import LARGE_BYTES, Pool, keep_large_blocks
+from lexiscope.core.memory import LARGE_BYTES, Pool, keep_large_blocks, lasting
 
 PROGRAM = """
 import resource, torch
@@ -67,6 +67,25 @@ def test_no_more_lies_idle_than_was_once_in_use():
         assert pool.bytes_used == 0
         assert pool.bytes_idle <= pool.most_bytes_used
     assert pool.most_bytes_used == 5 * LARGE_BYTES
+
+
+def test_released_memory_is_not_used_again():
+    pool = Pool()
+    tensor = pool.empty((LARGE_BYTES,), torch.uint8)
+    pool.release()  # nothing idle yet, and the tensor stays
+    tensor.fill_(1)
+    del tensor
+    assert pool.bytes_idle == LARGE_BYTES
+    pool.release()
+    assert (pool.bytes_idle, pool.bytes_used, pool.most_bytes_used) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (0,), (), (LARGE_BYTES, 3)])
+def test_lasting_tensors_are_zeros_that_can_be_written(shape):
+    tensor = lasting(shape, torch.int16)
+    assert (tensor.shape, tensor.dtype, tensor.count_nonzero()) == (shape, torch.int16, 0)
+    tensor.fill_(7)
+    assert (tensor == 7).all()
 
 
 def test_small_tensors_are_left_to_torch():

@@ -41,11 +41,16 @@ class Pool:
         """Like torch.empty on the CPU."""
         size = math.prod(shape) * dtype.itemsize
         if size < LARGE_BYTES:
-            return torch.empty(*shape, dtype=dtype)
+            return torch.empty(tuple(shape), dtype=dtype)
         block = self._take(size)
         lease = np.frombuffer(block, dtype=np.uint8)  # torch holds on to it for as long as the memory is in use
         weakref.finalize(lease, self._give_back, block).atexit = False
-        return torch.from_numpy(lease).view(dtype).view(*shape)
+        return torch.from_numpy(lease).view(dtype).view(tuple(shape))
+
+    def release(self) -> None:
+        """Give back what lies idle."""
+        self._idle.clear()
+        self.bytes_idle, self.most_bytes_used = 0, self.bytes_used
 
     def _take(self, size: int) -> mmap.mmap:
         self.bytes_used += size
@@ -79,13 +84,21 @@ _pool = Pool()
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """An uninitialised tensor in main memory, from a pool of blocks that the process keeps."""
+    """An uninitialised tensor in main memory for a short while, from a pool of blocks that the process keeps."""
     return _pool.empty(shape, dtype)
 
 
-def empty_like(tensor: Tensor) -> Tensor:
-    """The same for a tensor in main memory; what torch does for one on another device."""
-    return empty(tensor.shape, tensor.dtype) if tensor.device.type == "cpu" else torch.empty_like(tensor)
+def release() -> None:
+    """Give the pool's idle blocks back to the system: after a training, say."""
+    _pool.release()
+
+
+def lasting(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor of zeros in main memory, in large pages where the system has them, given back when it dies."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < LARGE_BYTES:
+        return torch.zeros(tuple(shape), dtype=dtype)
+    return torch.frombuffer(_fresh(size), dtype=dtype).view(tuple(shape))
 
 
 @functools.lru_cache(1)

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.seeds import generator
+from lexiscope.saes.kernels.error import mean_square
 from lexiscope.saes.kernels.select import select_batch_topk
 
 
 def mean_square_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
     """‖x̂ - x‖² / D, mean over tokens. On activations with mean ‖x‖² = D about zero it is the FVU, 0 to about 1."""
-    return (output_TD - target_TD).square().mean()
+    return mean_square(output_TD, target_TD)
 
 
 def normalised_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lexiscope.saes.kernels import eight_bit
+from lexiscope.core import memory
+from lexiscope.saes.kernels import backend, eight_bit
+from lexiscope.saes.kernels.native import adam as native
 
 CODES = {"first_codes", "second_codes"}
 """Names of state that is uint8."""
-ROWS_AT_ONCE = 2**20
+ELEMENTS_AT_ONCE = 2**17
 """Elements that the 8-bit path holds in float32 at a time."""
 
 
@@ -43,16 +45,27 @@ def fresh_moments(parameter: Tensor, state_bits: int) -> dict[str, Tensor]:
         scales = parameter.new_zeros(rows, eight_bit.num_blocks(width), dtype=torch.float32)
         lead = parameter.shape[:-1]
         return {
-            "first_codes": torch.zeros_like(parameter, dtype=torch.uint8),
+            "first_codes": _zeros(parameter, torch.uint8),
             "first_scales": scales.view(*lead, -1),
-            "second_codes": torch.zeros_like(parameter, dtype=torch.uint8),
+            "second_codes": _zeros(parameter, torch.uint8),
             "second_scales": scales.clone().view(*lead, -1),
         }
-    return {"first": torch.zeros_like(parameter), "second": torch.zeros_like(parameter)}
+    return {name: _zeros(parameter, parameter.dtype) for name in ("first", "second")}
+
+
+def _zeros(like: Tensor, dtype: torch.dtype) -> Tensor:
+    return memory.lasting(like.shape, dtype) if like.device.type == "cpu" else torch.zeros_like(like, dtype=dtype)
 
 
 def look(grad: Tensor, unit_rows: Tensor | None) -> Look:
     """The first pass. ``unit_rows``: the parameter, if its rows have length 1. The gradient may be changed to match."""
+    match _path(grad):
+        case "native":
+            return Look(*native.look(grad, unit_rows))
+        case "triton":
+            from lexiscope.saes.kernels.triton import adam as triton
+
+            return Look(*triton.look(grad, unit_rows))
     if unit_rows is None:
         return Look(_square_norm(grad), None)
     parallel_R = torch.linalg.vecdot(_rows(grad), _rows(unit_rows))
@@ -65,8 +78,20 @@ def update(
 ) -> None:
     """The second pass, in place: ``scale`` times the gradient updates the moments, they the parameter.
 
-    ``unit`` is what `look` found along unit rows: then rows end with length 1.
+    ``unit`` is what `look` found along unit rows: then rows end with length 1. The gradient may be used up.
     """
+    match _path(parameter):
+        case "native":
+            native.update(parameter, grad, moments, rates, scale, unit)
+            return
+        case "triton":
+            if "first" in moments:
+                from lexiscope.saes.kernels.triton import adam as triton
+
+                triton.update(parameter, grad, moments, rates, scale, unit)
+                return
+            if unit is not None:  # its look left the gradient as it was
+                _rows(grad).sub_(unit[:, None].to(grad.dtype) * _rows(parameter))
     if scale is not None and (grad.is_cuda or bool(scale < 1)):
         grad.mul_(scale)
     if "first" in moments:
@@ -76,6 +101,11 @@ def update(
     if unit is not None:
         rows_RD = _rows(parameter)
         rows_RD.div_(rows_RD.norm(dim=1, keepdim=True).clamp_min(torch.finfo(parameter.dtype).tiny))
+
+
+def _path(tensor: Tensor) -> str:
+    """Parameters that do not lie in one piece are left to torch."""
+    return backend.path(tensor) if tensor.is_contiguous() else "stock"
 
 
 def _fused(parameter: Tensor, grad: Tensor, first: Tensor, second: Tensor, rates: Rates) -> None:
@@ -103,7 +133,7 @@ def _eight_bit(parameter: Tensor, grad: Tensor, moments: dict[str, Tensor], rate
     codes_1, scales_1, codes_2, scales_2 = (
         _rows(moments[name]) for name in ("first_codes", "first_scales", "second_codes", "second_scales")
     )
-    size = max(1, ROWS_AT_ONCE // p_RD.shape[1])
+    size = max(1, ELEMENTS_AT_ONCE // p_RD.shape[1])
     for start in range(0, len(p_RD), size):
         rows = slice(start, start + size)
         first = eight_bit.decode(codes_1[rows], scales_1[rows], second=False).to(p_RD.dtype)

@@ -64,11 +64,19 @@ def _per_column(scales_RB: Tensor, width: int) -> Tensor:
 
 
 def _noise(like_RD: Tensor, first_row: int, step: int) -> Tensor:
-    """23 bits for every element, from its place and the step alone (a 32-bit finaliser, as in MurmurHash3)."""
+    """23 bits for every element, from its place and the step alone (the 32-bit finaliser of MurmurHash3).
+
+    In signed 32-bit numbers, whose products wrap as unsigned ones do; their shifts need the sign masked off.
+    """
     rows, width = like_RD.shape
-    start = first_row * width
-    x = torch.arange(start, start + rows * width, dtype=torch.int64, device=like_RD.device).view(rows, width)
-    x = (x + step * 0x9E3779B9) & 0xFFFFFFFF
-    for factor, shift in ((0x85EBCA6B, 16), (0xC2B2AE35, 13)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
-    return ((x ^ (x >> 16)) >> 9).to(torch.int32)
+    start = (first_row * width + step * 0x9E3779B9) & 0xFFFFFFFF
+    x = torch.arange(rows * width, dtype=torch.int32, device=like_RD.device).view(rows, width)
+    x = x.add_(_signed(start))
+    x = x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_signed(0x85EBCA6B))
+    x = x.bitwise_xor_((x >> 13).bitwise_and_(0x7FFFF)).mul_(_signed(0xC2B2AE35))
+    x = x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+    return (x >> 9).bitwise_and_(0x7FFFFF)
+
+
+def _signed(word: int) -> int:
+    return word - 2**32 if word >= 2**31 else word

@@ -21,7 +21,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parent
 FLAGS = (
     "-std=c++17 -O3 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-math-errno -fno-trapping-math "
-    "-ffp-contract=fast -fopenmp-simd -Wall -Wextra -Wno-psabi"
+    "-ffp-contract=fast -fopenmp-simd -Wall -Wextra -Wno-psabi -Wno-maybe-uninitialized"
 ).split()
 """No -march: instruction sets are chosen at run time. No -fopenmp: threads are those that torch has started."""
 COMPILERS = ("c++", "g++", "clang++")

@@ -7,9 +7,6 @@
 #include "common.h"
 
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace {
 

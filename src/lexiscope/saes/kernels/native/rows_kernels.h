@@ -3,27 +3,7 @@
 // A tile is some neighbouring columns of a table, NV vectors of L floats wide; its rows lie `stride` apart. Sums run
 // over entries in their order, so a result depends on nothing but its inputs.
 
-typedef float V __attribute__((vector_size(LX_VEC)));
-typedef float Unaligned __attribute__((vector_size(LX_VEC), aligned(4), may_alias));
-constexpr int64_t L = LX_VEC / 4;
-
-inline V load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
-inline void store(float* to, V vector) { *reinterpret_cast<Unaligned*>(to) = vector; }
-
-// Stores of whole cache lines that nobody reads soon: past the caches, which would first read what is overwritten.
-// `stream` asks for it; `to` must then be aligned to a vector.
-inline void store(float* to, V vector, bool stream) {
-#if !defined(__x86_64__)
-  (void)stream;
-#elif LX_VEC == 64
-  if (stream) return _mm512_stream_ps(to, (__m512)vector);
-#elif LX_VEC == 32
-  if (stream) return _mm256_stream_ps(to, (__m256)vector);
-#else
-  if (stream) return _mm_stream_ps(to, (__m128)vector);
-#endif
-  store(to, vector);
-}
+#include "vectors.h"
 
 // [a0 + a1, a2 + a3, …, b0 + b1, …]: neighbours added, first those of a, then those of b.
 inline V add_neighbours(V a, V b) {
