@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from lexiscope.cli import demo, finetune, harvest, index, measure, train, view
+from lexiscope.cli import bench, demo, finetune, harvest, index, measure, train, view
 from lexiscope.core.errors import LexiscopeError
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for verb in (demo, harvest, train, finetune, measure, index, view):
+for verb in (demo, harvest, train, finetune, measure, index, view, bench):
     app.command(verb.__name__.rsplit(".", 1)[-1])(_interruptible(verb.run))
 
 

@@ -1,0 +1,1 @@
+"""How fast this machine is, how fast a training step is on it, and how far that is from what it could be."""

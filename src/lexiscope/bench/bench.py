@@ -1,0 +1,185 @@
+"""bench: the whole measurement, from the roof of the machine to the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import torch
+from pydantic import Field
+
+import lexiscope
+from lexiscope.bench import roof
+from lexiscope.bench.comparison import Comparison, compare, our_entries, peer_entries
+from lexiscope.bench.machine import Bystanders, this_machine
+from lexiscope.bench.parts import Breakdown, break_down
+from lexiscope.bench.peers import PEERS
+from lexiscope.bench.peers import installed as installed_in
+from lexiscope.bench.result import Result
+from lexiscope.bench.scaling import DOUBLINGS, FIELD, Scaling
+from lexiscope.bench.scaling import measure as measure_scaling
+from lexiscope.bench.tuning import Tuning, tune
+from lexiscope.bench.workload import ARCHITECTURES, WORKLOADS, Workload
+from lexiscope.core.config import Config
+from lexiscope.core.errors import InputError
+from lexiscope.core.progress import SILENT, Progress
+from lexiscope.saes.kernels import backend
+from lexiscope.saes.registry import architectures
+
+
+class BenchConfig(Config):
+    """What to measure."""
+
+    configs: tuple[str, ...] = ("A",)
+    """Names of workloads."""
+    architectures: tuple[str, ...] = tuple(ARCHITECTURES)
+    paths: tuple[str, ...] | None = None
+    """Kernel paths. None: all that run here for TopK, and all but the dense one for the others."""
+    rounds: int = Field(5, ge=1, le=1000)
+    """Steps of each loop that count."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """None: as many as torch takes."""
+    device: str = "cpu"
+    peers: str | None = None
+    """The Python interpreter that has other libraries. None: leave them out."""
+    memory: bool = True
+    scaling: bool = True
+    parts: bool = False
+    doublings: int = Field(DOUBLINGS, ge=2, le=10)
+    """Of the sizes over which scaling is measured."""
+
+
+QUICK = {"configs": ("quick",), "architectures": ("topk",), "rounds": 3, "memory": False, "doublings": 3}
+"""What changes for a look of half a minute."""
+
+
+def bench(config: BenchConfig = BenchConfig(), progress: Progress = SILENT) -> Result:  # noqa: B008  frozen
+    """Measure.
+
+    Raises:
+        InputError: a name that does not exist, or a device or interpreter that does not answer.
+    """
+    workloads = _workloads(config)
+    paths = _paths(config)
+    _check_architectures(config)
+    began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    installed = installed_in(config.peers) if config.peers else {}
+    missing = [peer.title for name, peer in PEERS.items() if name not in installed] if config.peers else []
+    threads_before = torch.get_num_threads()
+    threads = config.threads or threads_before
+    torch.set_num_threads(threads)
+    try:
+        with Bystanders() as others:
+            with progress.task("Roof", total=None, unit="products"):
+                found = roof.measure(workloads[0], config.rounds)
+            tuning = tune(workloads[0], threads, config.peers) if config.peers and installed else None
+            comparisons = list(_comparisons(config, workloads, paths, found, installed, tuning, threads, progress))
+            result = Result(
+                version=lexiscope.__version__,
+                machine=this_machine(threads, config.device),
+                started=started,
+                settings=config.model_dump(mode="json"),
+                kernels=backend.report(),
+                roof=found,
+                comparisons=comparisons,
+                breakdowns=_breakdowns(config, workloads, paths, progress),
+                scaling=_scaling(config, paths, threads, progress),
+                peers=installed,
+                missing=missing,
+                tuning=tuning.remarks if tuning else [],
+            )
+    finally:
+        torch.set_num_threads(threads_before)
+    return dataclasses.replace(result, others_share=others.share, seconds=time.monotonic() - began)
+
+
+def _comparisons(
+    config: BenchConfig,
+    workloads: list[Workload],
+    paths: list[str],
+    found: roof.Roof,
+    installed: dict[str, str],
+    tuning: Tuning | None,
+    threads: int,
+    progress: Progress,
+) -> Iterator[Comparison]:
+    """Each workload and architecture as users have it; then, where there are peers, tuned by hand."""
+    for tuned in [None, tuning] if tuning else [None]:
+        for workload in workloads:
+            for architecture in config.architectures:
+                chosen = [path for path in paths if config.paths or architecture == "topk" or path != "dense"]
+                entries = our_entries(workload, architecture, chosen, threads)
+                if config.peers:
+                    entries += peer_entries(workload, architecture, installed, config.peers, threads)
+                yield compare(
+                    workload,
+                    architecture,
+                    entries,
+                    found,
+                    rounds=config.rounds,
+                    threads=threads,
+                    tuning=tuned,
+                    memory=config.memory and tuned is None,
+                    progress=progress,
+                )
+
+
+def _breakdowns(
+    config: BenchConfig, workloads: list[Workload], paths: list[str], progress: Progress
+) -> list[Breakdown]:
+    if not config.parts:
+        return []
+    if config.device != "cpu":
+        raise InputError("--parts works on the processor only; leave out --device")
+    return [
+        break_down(workload, architecture, path, rounds=config.rounds, progress=progress)
+        for workload in workloads
+        for architecture in config.architectures
+        for path in paths
+        if path != "dense"
+    ]
+
+
+def _scaling(config: BenchConfig, paths: list[str], threads: int, progress: Progress) -> list[Scaling]:
+    if not config.scaling:
+        return []
+    path = paths[-1]
+    return [
+        measure_scaling(axis, path, threads, doublings=config.doublings, device=config.device, progress=progress)
+        for axis in FIELD
+    ]
+
+
+def _workloads(config: BenchConfig) -> list[Workload]:
+    for name in config.configs:
+        if name not in WORKLOADS:
+            raise InputError(f"there is no config {name!r}; choose from {', '.join(WORKLOADS)}")
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {config.device} is not there: {str(error).splitlines()[0]}") from None
+    return [dataclasses.replace(WORKLOADS[name], device=config.device) for name in config.configs]
+
+
+def _check_architectures(config: BenchConfig) -> None:
+    for name in config.architectures:
+        if name not in ARCHITECTURES:
+            raise InputError(f"bench knows no architecture {name!r}; choose from {', '.join(ARCHITECTURES)}")
+        assert name in architectures()
+
+
+def _paths(config: BenchConfig) -> list[str]:
+    """From the slowest to the fastest."""
+    here = available_paths(config.device)
+    for name in config.paths or ():
+        if name not in here:
+            raise InputError(f"kernel path {name!r} does not run here; choose from {', '.join(here)}")
+    return [name for name in here if config.paths is None or name in config.paths]
+
+
+def available_paths(device: str) -> list[str]:
+    """Kernel paths that serve float32 tensors on a device: dense, stock, and what is faster where it is there."""
+    fastest = backend.path(torch.empty(0, device=device))
+    return ["dense", "stock", *([fastest] if fastest not in ("dense", "stock") else [])]

@@ -1,0 +1,88 @@
+"""Other libraries, each driven through its own public training loop. Nothing here imports lexiscope beyond `bench`.
+
+A driver is a function ``run(architecture, workload, batches)`` that starts the library's loop and lets it take batches
+until there are none. The time from handing out a batch until the loop asks for the next is the time of a step: whatever
+the library does in between is counted, and loading data is not. Every option is at the library's default except
+sizes, logging and, where it is not Adam, the optimizer.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import NamedTuple
+
+from lexiscope.core.errors import InputError
+
+
+class Peer(NamedTuple):
+    """A library that can be measured."""
+
+    title: str
+    package: str
+    """The name it is imported by."""
+    distribution: str
+    """The name it is installed by."""
+    architectures: list[str]
+    loop: str
+    """What of it is called."""
+
+
+PEERS = {
+    "saelens": Peer(
+        "SAELens",
+        "sae_lens",
+        "sae-lens",
+        ["topk", "batch_topk", "jumprelu", "relu_l1", "gated", "matryoshka"],
+        "SAETrainer.fit",
+    ),
+    "saelens_sparse": Peer(
+        "SAELens, torch.sparse option",
+        "sae_lens",
+        "sae-lens",
+        ["topk"],
+        "SAETrainer.fit with use_sparse_activations=True",
+    ),
+    "dictionary_learning": Peer(
+        "dictionary-learning",
+        "dictionary_learning",
+        "dictionary-learning",
+        ["topk", "batch_topk", "jumprelu", "relu_l1", "gated", "matryoshka"],
+        "training.trainSAE",
+    ),
+    "sparsify": Peer(
+        "sparsify",
+        "sparsify",
+        "eai-sparsify",
+        ["topk"],
+        "Trainer.fit with optimizer='adam', on a model that returns the batch at its only hook point",
+    ),
+}
+
+_ASK = """
+import importlib.metadata, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def installed(python: str) -> dict[str, str]:
+    """Name → version of the peers that an interpreter has.
+
+    Raises:
+        InputError: that is no Python interpreter.
+    """
+    distributions = sorted({peer.distribution for peer in PEERS.values()})
+    try:
+        done = subprocess.run(  # noqa: S603  an interpreter that the user named
+            [python, "-c", _ASK, *distributions], capture_output=True, text=True, check=True, timeout=60
+        )
+        versions = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise InputError(f"--peers {python} is no Python interpreter that answers ({error}); give its path") from None
+    return {name: versions[peer.distribution] for name, peer in PEERS.items() if peer.distribution in versions}

@@ -1,0 +1,43 @@
+"""Our own loop. Oracles: the counts and shapes that the workload asks for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lexiscope.bench import ours
+from lexiscope.bench.workload import ARCHITECTURES, Workload
+from lexiscope.saes import Batch
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_as_many_latents_fire_as_the_workload_says(architecture: str) -> None:
+    workload = Workload("w", width=32, num_latents=512, k=4, tokens=64)
+    x_TD = torch.cat(workload.batches())
+    trainer = ours.make_trainer(architecture, workload, x_TD)
+    assert trainer.sae.num_latents == 512
+    fired = len(trainer.sae.encode(x_TD).fired()) / len(x_TD)
+    assert fired == pytest.approx(4, rel=0.05)
+    step = trainer.step(Batch.same(x_TD[:64]))
+    assert step.number == 0
+
+
+def test_matryoshka_has_the_prefixes_that_peers_are_given(tiny: Workload) -> None:
+    config = ours.make_trainer("matryoshka", tiny, tiny.batches()[0]).sae.config
+    assert [*config.model_dump()["prefixes"], 128] == tiny.prefixes
+
+
+def test_latents_that_are_declared_dead_reach_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = Workload("dead", width=32, num_latents=128, k=4, tokens=64, dead_fraction=0.25)
+    seen: list[dict[str, float]] = []
+    step = ours.Trainer.step
+
+    def watch(self: ours.Trainer, batch: Batch) -> object:
+        done = step(self, batch)
+        seen.append({"auxk": float(done.terms["auxk"].detach())})
+        return done
+
+    monkeypatch.setattr(ours.Trainer, "step", watch)
+    ours.run("topk", workload, iter(workload.batches()), path="stock")
+    assert len(seen) == 4
+    assert all(losses["auxk"] > 0 for losses in seen)
