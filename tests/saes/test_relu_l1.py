@@ -49,5 +49,32 @@ def test_the_loss_is_the_formula_and_so_is_every_gradient(sae, sample_TD):
             torch.testing.assert_close(ours, reference)
 
 
+def test_p_annealing_keeps_the_value_of_l1_and_changes_its_gradient(sample_TD):
+    """Half-way p is (1 + p_end) / 2. Oracle: the formula and its derivative, entry by entry, with κ a constant."""
+    config = relu_l1.Config(num_latents=F, l1_coefficient=0.7, p_end=0.2)
+    sae = relu_l1.ReluL1.from_sample(config, Batch.same(sample_TD)).double()
+    x_TD = sample_TD[:30].double()
+    codes = sae.encode(x_TD)
+    values = codes.values.detach()
+
+    def sparsity(progress):
+        state = TrainingState(torch.zeros(F, dtype=torch.bool), progress=progress)
+        return sae.losses(Batch.same(x_TD), codes, sae.decode(codes), state)["sparsity"]
+
+    for progress, p in ((0.0, 1.0), (0.2, 1.0), (0.5, 0.6), (0.8, 0.2), (1.0, 0.2)):
+        power = sum((value + 0.01) ** p - 0.01**p for value in values.tolist())
+        scale = values.sum().item() / power
+        torch.testing.assert_close(sparsity(progress), 0.7 * values.sum() / x_TD.numel())
+        (slope,) = torch.autograd.grad(sparsity(progress), codes.values)
+        torch.testing.assert_close(slope, 0.7 * scale * p * (values + 0.01) ** (p - 1) / x_TD.numel())
+
+
+@pytest.mark.parametrize("l0", [0.5, 3.25, 18.0])
+def test_calibrated_l0_is_exact(sae, sample_TD, l0):
+    x_TD = sample_TD.double()
+    sae.calibrate(x_TD, l0)
+    assert len(sae.encode(x_TD)) == round(l0 * len(x_TD))
+
+
 def test_only_the_plain_penalty_holds_rows_at_unit_length(sae):
     assert sae.unit_rows == ((sae.W_dec_FD,) if sae.config.penalty == "l1" else ())

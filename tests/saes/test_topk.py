@@ -85,3 +85,29 @@ def test_no_token_has_more_than_k(sae, x_TD):
         sae.b_enc_F.fill_(-1e6)
         sae.b_enc_F[3] = 1e6
     assert sae.encode(x_TD).counts().tolist() == [1] * len(x_TD)
+
+
+def test_multi_k_adds_the_error_of_four_times_as_many_latents(sample_TD, same_terms_and_gradients):
+    """Both codes selected separately, dense: ‖x - x̂_k‖² / D + μ ‖x - x̂_4k‖² / D, with every gradient."""
+    config = topk.Config(num_latents=F, k=K, multi_k_weight=1 / 8)
+    sae = topk.TopK.from_sample(config, Batch.same(sample_TD)).double().train()
+    with torch.no_grad():
+        sae.b_enc_F.copy_(torch.randn(F, generator=torch.Generator().manual_seed(3)) - 1)
+    x_TD = sample_TD[:30].double()
+    scores_TF = ((x_TD - sae.b_dec_D) @ sae.W_enc_FD.T + sae.b_enc_F).relu()
+
+    def error(k):
+        values_TK, latents_TK = scores_TF.topk(k, dim=1)
+        f_TF = torch.zeros_like(scores_TF).scatter(1, latents_TK, values_TK)
+        return (x_TD - f_TF @ sae.W_dec_FD - sae.b_dec_D).square().mean()
+
+    codes, _, terms = run(sae, x_TD, state())
+    assert (scores_TF > 0).sum(1).min() < 4 * K
+    assert codes.counts().max() == K
+    same_terms_and_gradients(sae, terms, {"reconstruction": error(K), "multi_k": error(4 * K) / 8})
+
+
+def test_multi_k_changes_nothing_in_use(sae, x_TD):
+    wide = topk.TopK(topk.Config(num_latents=F, k=K, multi_k_weight=1 / 8), D).double().eval()
+    wide.load_state_dict(sae.state_dict())
+    assert torch.equal(wide.encode(x_TD).dense(), sae.eval().encode(x_TD).dense())

@@ -3,7 +3,7 @@
 import pytest
 
 from lexiscope.core.errors import InputError
-from lexiscope.saes import topk
+from lexiscope.saes import jumprelu, matching_pursuit, matryoshka, topk, transcoder
 from lexiscope.train.config import TrainConfig, resolve
 
 
@@ -58,3 +58,24 @@ def test_terms_that_are_not_there_are_refused(terms, message):
 def test_terms_round_trip_through_a_manifest():
     config = TrainConfig(terms=[{"name": "auxk", "coefficient": 0.1}])
     assert TrainConfig.read(config.model_dump(mode="json"), "manifest") == config
+
+
+@pytest.mark.parametrize(
+    "sae_config",
+    [
+        topk.Config(k=16),
+        matryoshka.Config(),
+        transcoder.Config(activation={"name": "batch_topk", "k": 2.5}),
+        matching_pursuit.Config(),
+    ],
+)
+def test_a_target_for_what_has_a_fixed_k_is_refused(sae_config):
+    with pytest.raises(InputError, match=f"{sae_config.architecture} keeps .* set its k"):
+        resolve(TrainConfig(target_l0=32), sae_config, 8)
+
+
+def test_l0_is_steered_where_a_penalty_has_no_coefficient():
+    config, choices = resolve(TrainConfig(), transcoder.Config(activation="jumprelu"), 8)
+    assert config.target_l0 == choices["target_l0"].value == 32
+    assert resolve(TrainConfig(target_l0=8), jumprelu.Config(), 8)[0].target_l0 == 8
+    assert resolve(TrainConfig(), jumprelu.Config(coefficient=0.1), 8)[0].target_l0 is None

@@ -26,6 +26,7 @@ from lexiscope.saes.base import Batch, SizedConfig, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.encode import encode_topk
 from lexiscope.saes.nested import nested_error
+from lexiscope.saes.parts import ranks
 from lexiscope.saes.registry import make_activation, read_activation
 
 
@@ -97,18 +98,3 @@ class HierarchicalTopK(LinearDictionary):
             "reconstruction": nested_error(codes, group_N, weights, self.W_dec_FD, self.b_dec_D, batch.target_TD),
             **self.activation.penalties(self, batch, codes, output_TD, state),
         }
-
-
-@torch.no_grad()
-def ranks(codes: SparseCodes) -> Tensor:
-    """How many entries of the same token are larger, int64 [N]; of equal ones the first counts as larger."""
-    tokens_N = codes.tokens()
-    places_N = torch.arange(len(codes), device=tokens_N.device) - codes.offsets[tokens_N]
-    most = int(codes.counts().max()) if codes.num_tokens else 0
-    values_TK = codes.values.new_full((codes.num_tokens, most), -torch.inf)
-    values_TK[tokens_N, places_N] = codes.values
-    order_TK = values_TK.argsort(dim=1, descending=True, stable=True)
-    ranks_TK = torch.empty_like(order_TK).scatter_(
-        1, order_TK, torch.arange(most, device=tokens_N.device).expand_as(order_TK)
-    )
-    return ranks_TK[tokens_N, places_N]

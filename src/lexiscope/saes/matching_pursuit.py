@@ -46,6 +46,10 @@ class Config(SizedConfig):
     k: int = Field(32, ge=1)
     """Steps; at most so many latents fire on a token."""
 
+    @property
+    def fixed_l0(self) -> float:
+        return self.k
+
 
 class MatchingPursuit(SparseAutoencoder):
     config: Config

@@ -49,6 +49,21 @@ def floor_for_l0(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> float:
         lift = max(2 * lift, spread, 1e-3)
 
 
+@torch.no_grad()
+def ranks(codes: SparseCodes) -> Tensor:
+    """How many entries of the same token are larger, int64 [N]; of equal ones the first counts as larger."""
+    tokens_N = codes.tokens()
+    places_N = torch.arange(len(codes), device=tokens_N.device) - codes.offsets[tokens_N]
+    most = int(codes.counts().max()) if codes.num_tokens else 0
+    values_TK = codes.values.new_full((codes.num_tokens, most), -torch.inf)
+    values_TK[tokens_N, places_N] = codes.values
+    order_TK = values_TK.argsort(dim=1, descending=True, stable=True)
+    ranks_TK = torch.empty_like(order_TK).scatter_(
+        1, order_TK, torch.arange(most, device=tokens_N.device).expand_as(order_TK)
+    )
+    return ranks_TK[tokens_N, places_N]
+
+
 def signed_codes(z_TD: Tensor, k: int | None) -> SparseCodes:
     """Coordinates as 2 D latents: latent i is the positive part of coordinate i, latent D + i its negative part.
 

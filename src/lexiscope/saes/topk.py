@@ -1,10 +1,13 @@
 """TopK: keep the k largest latents of every token.
 
-    f = TopK(ReLU(W_enc (x - b_dec) + b_enc)),   x̂ = W_decᵀ f + b_dec,   L = ‖x - x̂‖² / D
+    f_k = TopK(ReLU(W_enc (x - b_dec) + b_enc)),   x̂_k = W_decᵀ f_k + b_dec,   L = (‖x - x̂_k‖² + μ ‖x - x̂_4k‖²) / D
 
 Rows of W_dec have unit length. Dead latents are brought back by AuxK, a term of the training (`lexiscope.train.terms`).
+With μ = 1/8 ("multi-k") the same dictionary also works with other numbers of latents than k; 0 leaves it out. One
+selection of 4 k gives both codes, and x̂_4k is x̂_k plus what the other 3 k add.
 
-Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section 2.3. T tokens, D model width, F latents.
+Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section 2.3; multi-k for progressive recovery.
+T tokens, D model width, F latents.
 """
 
 from __future__ import annotations
@@ -16,14 +19,20 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes import activation
-from lexiscope.saes.base import SizedConfig
+from lexiscope.saes.base import Batch, SizedConfig, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
+from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_topk
+from lexiscope.saes.parts import mean_square_error, ranks
+
+WIDER = 4
 
 
 class Options(activation.Options):
     k: int = Field(32, ge=1)
     """Latents that fire on each token, at most: L0."""
+    multi_k_weight: float = Field(0, ge=0)
+    """μ, the weight of the error with 4 k latents."""
 
     @property
     def remedies(self) -> tuple[str, ...]:
@@ -39,7 +48,26 @@ class Activation(activation.Activation):
     options_type: ClassVar[type[Options]] = Options
 
     def encode(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
-        return encode_topk(x_TD, centre_D, W_FD, b_F, self.options.k)
+        k = self.options.k
+        if not (self.training and self.options.multi_k_weight):
+            return encode_topk(x_TD, centre_D, W_FD, b_F, k)
+        wide = encode_topk(x_TD, centre_D, W_FD, b_F, WIDER * k)
+        first_N = ranks(wide) < k
+        codes = wide.keep(first_N)
+        return SparseCodes(codes.offsets, codes.latents, codes.values, codes.num_latents, aside=wide.keep(~first_N))
+
+    def penalties(
+        self,
+        dictionary: LinearDictionary,
+        batch: Batch,
+        codes: SparseCodes,
+        output_TD: Tensor,
+        state: TrainingState,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
+        if codes.aside is None:  # after training nothing is learnt
+            return {}
+        wider_TD = output_TD + decode_rows(codes.aside, dictionary.W_dec_FD)
+        return {"multi_k": self.options.multi_k_weight * mean_square_error(wider_TD, batch.target_TD)}
 
 
 class Config(Options, SizedConfig):

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from lexiscope.core.config import Config
+from lexiscope.core.errors import InputError
 from lexiscope.saes.base import SaeConfig
 from lexiscope.train.normalise import Normalisation
 from lexiscope.train.precision import Precision
@@ -29,7 +30,8 @@ class TrainConfig(Config):
     sparsity_warmup_fraction: float = Field(0.1, ge=0, le=1)
     """First share of the run, over which a sparsity penalty rises from 0."""
     target_l0: float | None = Field(None, gt=0)
-    """L0 that a penalty is steered to. None: the coefficient stays what it is. Not for a fixed k."""
+    """L0 that a penalty is steered to; not for a fixed k. None: 32 if the penalty has no coefficient, else its
+    coefficient stays what it is."""
     terms: tuple[AnyTerm, ...] | None = None
     """What is added to the architecture's own losses, by name: ``["auxk"]``. None: what its latents need to live."""
     grad_clip: float = Field(1.0, gt=0)
@@ -65,8 +67,19 @@ class Choice(NamedTuple):
 
 
 def resolve(config: TrainConfig, sae_config: SaeConfig, width: int) -> tuple[TrainConfig, dict[str, Choice]]:
-    """Fill in what is None. Returns settings without None, and what was chosen. ``width`` is that of what is read."""
+    """Fill in what is None. Returns settings without None, and what was chosen. ``width`` is that of what is read.
+
+    Raises:
+        InputError: the settings contradict each other.
+    """
     choices: dict[str, Choice] = {}
+    if config.target_l0 is not None and sae_config.fixed_l0 is not None:
+        raise InputError(
+            f"target_l0 steers a penalty, but {sae_config.architecture} keeps {sae_config.fixed_l0:g} latents of every "
+            "token by itself; set its k instead"
+        )
+    if config.target_l0 is None and sae_config.needs_target_l0:
+        choices["target_l0"] = Choice(32.0, "its penalty has no coefficient of its own")
     if config.lr is None:
         choices["lr"] = _learning_rate(config.steps, sae_config.latents(width))
     if config.warmup_steps is None:

@@ -10,6 +10,7 @@ from itertools import islice
 
 import torch
 
+from lexiscope.core.errors import InputError
 from lexiscope.saes import Batch, SparseAutoencoder, TrainingState
 from lexiscope.train.adam import Adam
 from lexiscope.train.config import TrainConfig
@@ -63,6 +64,8 @@ class Trainer:
             losses = sae.losses(batch, codes, output_TD, state)
             for term in self.terms:
                 losses |= term.losses(batch, codes, output_TD, state)
+            if config.target_l0 is not None and "sparsity" not in losses:
+                raise InputError(f"{sae.config.architecture} has no penalty that target_l0 could steer; leave it out")
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
 
         self.optimizer.param_groups[0]["lr"] = lr

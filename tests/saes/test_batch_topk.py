@@ -1,0 +1,91 @@
+"""BatchTopK against a sort of all scores of the batch in plain Python, and dense autograd in float64."""
+
+import pytest
+import torch
+
+from lexiscope.saes import Batch, TrainingState, batch_topk
+from lexiscope.saes.affine import Affine
+
+D, F, K = 12, 40, 3.5
+
+
+@pytest.fixture
+def sae(sample_TD):
+    """In float64 and training, away from its symmetric start."""
+    sae = batch_topk.BatchTopK.from_sample(batch_topk.Config(num_latents=F, k=K), Batch.same(sample_TD)).double()
+    rng = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        sae.W_enc_FD.add_(0.1 * torch.randn(F, D, generator=rng))
+        sae.b_enc_F.add_(0.1 * torch.randn(F, generator=rng))
+    return sae.train()
+
+
+@pytest.fixture
+def x_TD(sample_TD):
+    return sample_TD[:30].double()
+
+
+def scores_of(sae, x_TD):
+    return (x_TD - sae.b_dec_D) @ sae.W_enc_FD.T + sae.b_enc_F
+
+
+def test_training_keeps_the_largest_of_the_batch(sae, x_TD, same_terms_and_gradients):
+    """Every (token, latent) pair in one list, sorted; the best 3.5 · 30 = 105 fire."""
+    scores_TF = scores_of(sae, x_TD)
+    pairs = sorted(((score, t, f) for t, row in enumerate(scores_TF.tolist()) for f, score in enumerate(row)))
+    mask_TF = torch.zeros_like(scores_TF)
+    for score, t, f in pairs[-105:]:
+        mask_TF[t, f] = score > 0
+    expected = (x_TD - sae.b_dec_D - (scores_TF * mask_TF) @ sae.W_dec_FD).square().mean()
+
+    codes = sae.encode(x_TD)
+    terms = sae.losses(Batch.same(x_TD), codes, sae.decode(codes), TrainingState(torch.zeros(F, dtype=torch.bool)))
+    torch.testing.assert_close(codes.dense(), scores_TF * mask_TF)
+    assert len(set(codes.counts().tolist())) > 1
+    same_terms_and_gradients(sae, terms, {"reconstruction": expected})
+
+
+def test_in_use_every_token_is_judged_by_one_threshold(sae, x_TD):
+    """Oracle: the comparison, dense."""
+    sae.activation.threshold.fill_(1.7)
+    scores_TF = scores_of(sae, x_TD)
+    torch.testing.assert_close(sae.eval().encode(x_TD).dense(), scores_TF * (scores_TF > 1.7))
+
+
+def test_the_running_threshold_follows_the_smallest_value_kept(sae, x_TD):
+    """A tenth of the way in each step; 0 where the batch had fewer positive scores than its budget."""
+    assert sae.activation.threshold > 0.5
+    sae.activation.threshold.fill_(1.0)
+    codes = sae.encode(x_TD).fired()
+    sae.after_step(codes)
+    torch.testing.assert_close(sae.activation.threshold, 0.9 + 0.1 * codes.values.min())
+    before = sae.activation.threshold.clone()
+    with torch.no_grad():
+        sae.b_enc_F.fill_(-1e3)
+    sae.after_step(sae.encode(x_TD).fired())
+    torch.testing.assert_close(sae.activation.threshold, 0.9 * before)
+
+
+@pytest.mark.parametrize("l0", [None, 1.0, 7.25])
+def test_calibrated_l0_is_exact(sae, sample_TD, l0):
+    x_TD = sample_TD.double()
+    sae.calibrate(x_TD, l0)
+    assert len(sae.eval().encode(x_TD)) == round((l0 or K) * len(x_TD))
+
+
+def test_before_the_first_step_the_threshold_fits_the_sample(sample_TD):
+    sae = batch_topk.BatchTopK.from_sample(batch_topk.Config(num_latents=F, k=4), Batch.same(sample_TD)).eval()
+    assert len(sae.encode(sample_TD)) == 4 * len(sample_TD)
+
+
+def test_more_latents_than_score_above_zero_means_all_of_those(sae, sample_TD):
+    x_TD = sample_TD.double()
+    sae.calibrate(x_TD, F)
+    assert sae.activation.threshold == 0
+    assert len(sae.eval().encode(x_TD)) == (scores_of(sae, x_TD) > 0).sum()
+
+
+def test_the_threshold_takes_over_units(sae):
+    sae.activation.threshold.fill_(1.5)
+    sae.absorb(*[Affine.uniform(torch.zeros(D, dtype=torch.float64), 0.25)] * 2)
+    assert sae.activation.threshold == 6
