@@ -178,7 +178,7 @@ class Dictionary:
     """Stands in for a SparseAutoencoder: an activation is its own code."""
 
     def __init__(self) -> None:
-        self.hook: HookPoint | None = HOOK
+        self.reads = self.writes = (HOOK,)
         self.width = self.num_latents = NUM_LATENTS
         self.artifact: Any = None
         generator = torch.Generator().manual_seed(5)

@@ -11,6 +11,7 @@ from lexiscope.measure.splice import predict_spliced
 from lexiscope.saes.baselines import fit_neurons
 from lexiscope.text.document import Document
 from lexiscope.text.pack import pack
+from lexiscope.train.source import Sites
 
 HOOK = HookPoint.parse("resid_post.1")
 TEXTS = [
@@ -28,7 +29,8 @@ def batches(model):
 
 def spliced(model, batches, replace, mean_D=None):
     mean_D = torch.zeros(model.width) if mean_D is None else mean_D
-    return [dict(predict_spliced(model, HOOK, batch, mean_D, {"only": replace}))["only"] for batch in batches]
+    sites = Sites((HOOK,), (HOOK,))
+    return [dict(predict_spliced(model, sites, batch, {HOOK: mean_D}, {"only": replace}))["only"] for batch in batches]
 
 
 def finish(name, predictions):

@@ -63,17 +63,21 @@ def build_index(
         InputError: the autoencoder, the model and the store do not belong together, or ``out`` is taken.
     """
     config = config or IndexConfig()
-    hook = _shared_hook(sae, model, store)
+    hooks = _shared_hooks(sae, model, store)
     text = _Text(store, model.tokenizer.vocab_size, config)
-    settings = {"index": config.model_dump(mode="json"), "hook": str(hook), "num_latents": sae.num_latents}
+    settings = {
+        "index": config.model_dump(mode="json"),
+        "hook": " + ".join(map(str, hooks)),
+        "num_latents": sae.num_latents,
+    }
     made_from = [store.artifact, *([sae.artifact] if sae.artifact else [])]
     sources = {**store.artifact.manifest["sources"], "model": model.describe()}
     with write_artifact(out, "index", config=settings, seed=seed, made_from=made_from, sources=sources) as draft:
         with torch.no_grad():
-            effects = _effects(sae, model, hook, config)
+            effects = _effects(sae, model, (sae.writes or hooks)[-1], config)
         measured: list[Measured] = []
         examples = ExampleTable(store)
-        for block in collect(sae, store, hook, firings_at_once=config.firings_at_once, progress=progress):
+        for block in collect(sae, store, hooks, firings_at_once=config.firings_at_once, progress=progress):
             with progress.task("Describing features", block.high - block.low, "features") as task:
                 for latent in range(block.low, block.high):
                     rows_N, values_N = block.of(latent)
@@ -127,25 +131,30 @@ class _Text:
         return dict(zip(self.kinds, shares.tolist(), strict=True))
 
 
-def _shared_hook(sae: SparseAutoencoder, model: LanguageModel, store: ActivationStore) -> HookPoint:
-    """The hook point that the autoencoder reads, once it is certain that all three belong together.
+def _shared_hooks(sae: SparseAutoencoder, model: LanguageModel, store: ActivationStore) -> tuple[HookPoint, ...]:
+    """The hook points that the autoencoder reads, once it is certain that all three belong together.
 
     Raises:
         InputError: they do not.
     """
-    hook = sae.hook or store.hooks[0]
+    hooks = sae.reads or (store.hooks[0],)
     store.check_model(model)
     if sae.artifact is not None:
         store.check_same_model(sae.artifact)
-    if sae.width != store.width(hook):
-        raise InputError(
-            f"the SAE has width {sae.width}, the store {store.width(hook)} at {hook}; give the store it was trained on"
-        )
-    return hook
+    width = sum(store.width(hook) for hook in hooks)
+    if sae.width != width:
+        at = " + ".join(map(str, hooks))
+        raise InputError(f"the SAE has width {sae.width}, the store {width} at {at}; give the store it was trained on")
+    return hooks
 
 
-def _effects(sae: SparseAutoencoder, model: LanguageModel, hook: HookPoint, config: IndexConfig) -> LogitEffects | None:
-    """Direct logit effects; None where a direction is not one of the residual stream."""
-    if hook.site not in RESIDUAL_SITES:
+def _effects(
+    sae: SparseAutoencoder, model: LanguageModel, written: HookPoint, config: IndexConfig
+) -> LogitEffects | None:
+    """Direct logit effects of what is written, at the last hook point if there are several.
+
+    None where a direction is not one of the residual stream.
+    """
+    if written.site not in RESIDUAL_SITES:
         return None
-    return logit_effects(model, sae.directions_FD, config.logit_tokens)
+    return logit_effects(model, sae.directions_FD[:, -model.width :], config.logit_tokens)

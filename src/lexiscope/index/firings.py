@@ -5,7 +5,7 @@ N firings, F latents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,12 +46,12 @@ class Firings:
 def collect(
     sae: SparseAutoencoder,
     store: ActivationStore,
-    hook: HookPoint,
+    hooks: Sequence[HookPoint],
     *,
     firings_at_once: int,
     progress: Progress = SILENT,
 ) -> Iterator[Firings]:
-    """Encode the store and yield its firings in blocks of latents, in order of latent.
+    """Encode the store, its ``hooks`` side by side, and yield its firings in blocks of latents, in order of latent.
 
     One pass over the store if all firings fit; else each pass keeps as many latents as fit, and the rest wait for the
     next. A single latent with more than ``firings_at_once`` firings is held whole all the same.
@@ -60,11 +60,12 @@ def collect(
     while low < sae.num_latents:
         with progress.task(f"Encoding (latents from {low})" if low else "Encoding", store.num_tokens, "tokens") as task:
             gathering = _Gathering(low, sae.num_latents, firings_at_once)
-            for chunk in store.chunks(hook):
+            for chunks in zip(*map(store.chunks, hooks), strict=True):
+                x_TD = torch.cat([chunk.x_TD for chunk in chunks], dim=1)
                 with torch.inference_mode():
-                    codes = sae.encode(chunk.x_TD)
-                gathering.add(codes.latents, codes.tokens() + chunk.start, codes.values)
-                task.advance(len(chunk.x_TD))
+                    codes = sae.encode(x_TD)
+                gathering.add(codes.latents, codes.tokens() + chunks[0].start, codes.values)
+                task.advance(len(x_TD))
         firings = gathering.sorted()
         yield firings
         low = firings.high

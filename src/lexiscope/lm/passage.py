@@ -7,7 +7,7 @@ those tokens, are not counted. B contexts, C context length, T text tokens, D wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import torch
@@ -46,10 +46,14 @@ class Passage:
 
     def log_probabilities(self, hook: HookPoint | None = None, replace: Replace | None = None) -> Tensor:
         """Of the next token, [N, V]; with the activation at ``hook`` replaced. Gradients flow to what replaces it."""
-        if hook is None or replace is None:
+        return self.log_probabilities_with({} if hook is None or replace is None else {hook: replace})
+
+    def log_probabilities_with(self, replacements: Mapping[HookPoint, Replace]) -> Tensor:
+        """The same with activations replaced at any number of hook points."""
+        if not replacements:
             logits_BCV = self.model.logits(self.tokens_BC, self.attention_BC)
         else:
-            with self.model.splice({hook: self._at_text(replace)}):
+            with self.model.splice({hook: self._at_text(replace) for hook, replace in replacements.items()}):
                 logits_BCV = self.model.logits(self.tokens_BC, self.attention_BC, grad=torch.is_grad_enabled())
         return logits_BCV[:, :-1][self.counted_BC].float().log_softmax(1)
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lexiscope.core.errors import InputError
@@ -29,10 +30,12 @@ from lexiscope.measure.concepts.report import ConceptReport
 from lexiscope.measure.heldout import EXCERPT_CHARACTERS, Excerpts, heldout_rows
 from lexiscope.measure.metric import Metric, PredictionMetric, Predictions, Reconstruction
 from lexiscope.measure.metrics.firing_density import FiringDensity
+from lexiscope.measure.metrics.fvu import Fvu
 from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Score
 from lexiscope.measure.splice import predict_spliced
-from lexiscope.saes.base import SparseAutoencoder
+from lexiscope.saes.base import Batch, SparseAutoencoder
 from lexiscope.text.pack import TokenBatch, pack
+from lexiscope.train.source import Sites
 
 BATCH_TOKENS = 4096
 LOGITS_PER_BATCH = 2**25
@@ -46,10 +49,10 @@ Dictionaries = Mapping[str, SparseAutoencoder]
 
 @dataclass(frozen=True)
 class HeldoutText:
-    """Text, and the model that reads it at a hook point."""
+    """Text, and the model that reads it; at which hook points activations are taken and put back."""
 
     model: LanguageModel
-    hook: HookPoint
+    sites: Sites
     excerpts: Excerpts
     context: int
     """Tokens per context, BOS included."""
@@ -80,26 +83,31 @@ class PredictionScores(NamedTuple):
 
 @torch.no_grad()
 def score_reconstructions(
-    dictionaries: Dictionaries, store: ActivationStore, hook: HookPoint, tokens: int, seed: int, task: Task
+    dictionaries: Dictionaries, store: ActivationStore, sites: Sites, tokens: int, seed: int, task: Task
 ) -> ReconstructionScores:
-    """Metrics of reconstruction and firing on held-out rows of a store.
+    """Metrics of reconstruction and firing on held-out rows of a store; of several sites also the FVU of each.
 
     Raises:
         InputError: the store has no held-out rows.
     """
     heldout = heldout_rows(store, tokens, seed)
     started = {name: _start(predictions=False) for name in dictionaries}
+    at_sites = {hook: {name: _start_fvu() for name in dictionaries} for hook in sites.writes if len(sites.writes) > 1}
+    widths = sites.widths(store)[1]
     for first in range(0, len(heldout.rows_T), BATCH_TOKENS):
         span = slice(first, first + BATCH_TOKENS)
-        x_TD = store.rows(hook, heldout.rows_T[span])
+        x_TD, y_TD = _rows(store, sites, heldout.rows_T[span])
         documents_T = torch.from_numpy(heldout.documents_T[span])
         for name, dictionary in dictionaries.items():
             device = dictionary.device
-            x_TD, documents_T = x_TD.to(device), documents_T.to(device)
+            x_TD, y_TD, documents_T = x_TD.to(device), y_TD.to(device), documents_T.to(device)
             codes = dictionary.encode(x_TD)
-            seen = Reconstruction(x_TD, codes, dictionary.decode(codes), documents_T)
+            seen = Reconstruction(y_TD, codes, dictionary.reconstruct(x_TD, codes), documents_T)
             for metric in started[name]:
                 metric.add(seen)
+            parts = zip(torch.split(seen.x_TD, widths, 1), torch.split(seen.x_hat_TD, widths, 1), strict=True)
+            for fvus, (x_part, x_hat_part) in zip(at_sites.values(), parts, strict=False):
+                fvus[name][0].add(replace(seen, x_TD=x_part, x_hat_TD=x_hat_part))
         task.advance(len(x_TD))
     documents = int(heldout.documents_T.max()) + 1
     first_column = next(iter(dictionaries))
@@ -107,18 +115,26 @@ def score_reconstructions(
     edges, counts = density.histogram()
     return ReconstructionScores(
         Amount(tokens=len(heldout.rows_T), documents=documents),
-        _scores(started, documents, seed),
+        {
+            **_scores(started, documents, seed),
+            **{f"fvu at {hook}": _scores(fvus, documents, seed)["fvu"] for hook, fvus in at_sites.items()},
+        },
         Histogram(edges=edges, counts=counts),
     )
 
 
 def score_predictions(
-    dictionaries: Dictionaries, text: HeldoutText, mean_D: Tensor, tokens: int, seed: int, task: Task
+    dictionaries: Dictionaries,
+    text: HeldoutText,
+    means: Mapping[HookPoint, Tensor],
+    tokens: int,
+    seed: int,
+    task: Task,
 ) -> PredictionScores:
     """Metrics of loss on held-out text, each dictionary's reconstruction spliced into the model.
 
     Args:
-        mean_D: what mean-ablation puts in.
+        means: what mean-ablation puts in, for every hook point written.
 
     Raises:
         InputError: the text has nothing to predict.
@@ -128,7 +144,7 @@ def score_predictions(
     places: dict[int, int] = {}
     read, sums = 0, torch.zeros(3, dtype=torch.float64)
     for batch in text.batches(LOSS_EXCERPT_CHARACTERS):
-        for name, predictions in predict_spliced(text.model, text.hook, batch, mean_D.float(), replacements):
+        for name, predictions in predict_spliced(text.model, text.sites, batch, means, replacements):
             ordinals = predictions.documents_T.tolist()
             documents_T = torch.tensor([places.setdefault(ordinal, len(places)) for ordinal in ordinals])
             seen = Predictions(**{**vars(predictions), "documents_T": documents_T.long()})
@@ -152,7 +168,9 @@ def score_predictions(
 def score_concepts(dictionaries: Dictionaries, text: HeldoutText, tokens: int, seed: int, task: Task) -> ConceptReport:
     """Concept coverage on held-out text. A dictionary on which nothing ever fires is left out."""
     batches = text.batches(EXCERPT_CHARACTERS)
-    chosen_on, scored_on = read_halves(text.model, text.hook, dictionaries, batches, BANK, tokens=tokens, task=task)
+    chosen_on, scored_on = read_halves(
+        text.model, text.sites.reads, dictionaries, batches, BANK, tokens=tokens, task=task
+    )
     counts = count_concepts(BANK, chosen_on.labels, scored_on.labels)
     judged = sum(count.judged for count in counts)
     coverage = {}
@@ -174,6 +192,19 @@ def score_concepts(dictionaries: Dictionaries, text: HeldoutText, tokens: int, s
 
 def _reconstruct(dictionary: SparseAutoencoder) -> Replace:
     return lambda x_TD: dictionary(x_TD.to(dictionary.device)).to(x_TD.device)
+
+
+def _rows(store: ActivationStore, sites: Sites, rows_T: NDArray[np.int64]) -> Batch:
+    """What is read and what is written at some rows of a store."""
+    at = {hook: store.rows(hook, rows_T) for hook in {*sites.reads, *sites.writes}}
+    input_TD, target_TD = (torch.cat([at[hook] for hook in hooks], dim=1) for hooks in sites)
+    return Batch.same(input_TD) if sites.reads == sites.writes else Batch(input_TD, target_TD)
+
+
+def _start_fvu() -> list[Metric[Any]]:
+    metric = Fvu()
+    metric.start()
+    return [metric]
 
 
 def _start(*, predictions: bool) -> list[Metric[Any]]:

@@ -14,15 +14,18 @@ from lexiscope.core.artifact import Artifact, open_artifact, write_artifact, wri
 from lexiscope.core.config import Config, describe
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.progress import SILENT, Progress
+from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.concepts.report import ConceptReport
 from lexiscope.measure.heldout import Excerpts, text_of
 from lexiscope.measure.passes import HeldoutText, score_concepts, score_predictions, score_reconstructions
 from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Row, Score
+from lexiscope.saes import create
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.saes.baselines import fit_all
+from lexiscope.saes.baselines import fit_all, linear_map
 from lexiscope.text.corpus import Corpus
+from lexiscope.train.source import Sites, batches_at, choose_sites
 
 __all__ = ["SAE", "MeasureConfig", "Score", "Scorecard", "measure"]
 
@@ -159,8 +162,12 @@ def measure(
 ) -> Scorecard:
     """Score an autoencoder, and on the same tokens mean-only, neurons, PCA, a random dictionary and an untrained one.
 
+    A transcoder stands beside a linear map and an untrained transcoder: the others write only what they read. For a
+    crosscoder all hook points are measured side by side, as harvested; they are replaced together, and each has its
+    own FVU.
+
     Args:
-        store: activations at the autoencoder's hook point; the held-out rows are measured, the others fit baselines.
+        store: activations at the autoencoder's hook points; the held-out rows are measured, the others fit baselines.
         corpus: held-out text for loss and concepts. None: the held-out documents of the corpus the store was made from.
         out: folder to save the scorecard in.
 
@@ -169,31 +176,33 @@ def measure(
         CorpusError: the corpus has no usable document.
     """
     config = config or MeasureConfig()
-    if sae.hook is None:
+    if not sae.reads:
         raise InputError("the autoencoder does not say where its activations are from; save it with its hook point")
     store.check_model(model)
     if sae.artifact is not None:
         store.check_same_model(sae.artifact)
-    if store.width(sae.hook) != sae.width:
+    sites = choose_sites(store, sae.reads, sae.writes)
+    widths = [sum(widths) for widths in sites.widths(store)]
+    if widths != [sae.width, sae.output_width]:
         raise InputError(
-            f"the autoencoder reads {sae.width} dimensions, but {sae.hook} in {store.artifact.path} has "
-            f"{store.width(sae.hook)}; name the store that it was trained on"
+            f"the autoencoder reads {sae.width} dimensions and writes {sae.output_width}, but {name_of(sites)} in "
+            f"{store.artifact.path} has {widths[0]} and {widths[1]}; name the store that it was trained on"
         )
     context = min(int(store.artifact.config["context"]), model.max_context)
     corpus = corpus or text_of(store)
-    text = HeldoutText(model, sae.hook, Excerpts(corpus), context)
-    dictionaries = {SAE: sae, **_baselines(sae, store, config)}
+    text = HeldoutText(model, sites, Excerpts(corpus), context)
+    dictionaries = {SAE: sae, **_baselines(sae, store, sites, config)}
     seed = config.seed
     heldout = min(config.tokens, int(store.heldout_T.sum()))
     with progress.task("Measuring reconstruction", total=heldout, unit="tokens") as task:
-        reconstruction = score_reconstructions(dictionaries, store, sae.hook, config.tokens, seed, task)
+        reconstruction = score_reconstructions(dictionaries, store, sites, config.tokens, seed, task)
     with progress.task("Measuring loss", total=config.loss_tokens, unit="tokens") as task:
-        mean_D = store.statistics(sae.hook).mean_D
-        prediction = score_predictions(dictionaries, text, mean_D, config.loss_tokens, seed, task)
+        means = {hook: store.statistics(hook).mean_D.float() for hook in sites.writes}
+        prediction = score_predictions(dictionaries, text, means, config.loss_tokens, seed, task)
     with progress.task("Looking for concepts", total=config.concept_tokens, unit="tokens") as task:
         concepts = score_concepts(dictionaries, text, config.concept_tokens, seed, task)
     card = Scorecard(
-        hook=str(sae.hook),
+        hook=name_of(sites),
         model=model.name,
         architecture=sae.config.architecture,
         width=sae.width,
@@ -212,14 +221,24 @@ def measure(
     return card
 
 
+def name_of(sites: Sites) -> str:
+    """``resid_post.1``, ``mlp_in.2 → mlp_out.2``, ``resid_post.1 + resid_post.2``."""
+    reads, writes = (" + ".join(map(str, hooks)) for hooks in sites)
+    return reads if reads == writes else f"{reads} → {writes}"
+
+
 @torch.no_grad()
-def _baselines(sae: SparseAutoencoder, store: ActivationStore, config: MeasureConfig) -> dict[str, SparseAutoencoder]:
+def _baselines(
+    sae: SparseAutoencoder, store: ActivationStore, sites: Sites, config: MeasureConfig
+) -> dict[str, SparseAutoencoder]:
     """Trivial dictionaries as wide as the autoencoder, at its L0 on the sample."""
-    assert sae.hook is not None
-    device = sae.device
-    sample_TD = next(
-        store.batches(sae.hook, batch_tokens=config.sample_tokens, seed=config.seed, split="train", epochs=1)
-    )
-    l0 = len(sae.encode(sample_TD.to(device))) / len(sample_TD)
-    fitted = fit_all(sample_TD, num_latents=sae.num_latents, k=max(1, round(l0)), seed=config.seed)
-    return {name: baseline.to(device) for name, baseline in fitted.items()}
+    sample = next(batches_at(store, sites, batch_tokens=config.sample_tokens, seed=config.seed, epochs=1))
+    if sites.reads == sites.writes:
+        l0 = len(sae.encode(sample.input_TD.to(sae.device))) / len(sample.input_TD)
+        fitted = fit_all(sample.input_TD, num_latents=sae.num_latents, k=max(1, round(l0)), seed=config.seed)
+    else:
+        fitted = {
+            "linear_map": create(linear_map.Config(), sample),
+            "untrained": create(sae.config, sample, seed=derive_seed(config.seed, "untrained")),
+        }
+    return {name: baseline.to(sae.device) for name, baseline in fitted.items()}

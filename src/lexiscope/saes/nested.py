@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels.gather import row_dots, weighted_columns, weighted_rows
+from lexiscope.saes.kernels.gather import weighted_columns_and_dots, weighted_rows
 
 BLOCK_CELLS = 2**24
 """64 MB of fp32 errors, [G, B, D]. Fewer and larger blocks: the weight gradient [F, D] is added to once a block."""
@@ -57,21 +57,19 @@ class _NestedError(torch.autograd.Function):
         target_TD: Tensor,
     ) -> Tensor:
         wants_values, wants_W, wants_b = ctx.needs_input_grad[:3]
-        grad_values = torch.zeros_like(values_N) if wants_values else None
+        grad_values, grad_b = torch.zeros_like(values_N), torch.zeros_like(b_D)
         grad_W: Tensor | None = None
-        grad_b = torch.zeros_like(b_D) if wants_b else None
         loss = values_N.new_zeros(())
         for block in _blocks(offsets, latents_N, group_N, len(weights), W_FD.shape[1]):
             values = values_N[block.entries]
             rows_RD = weighted_rows(W_FD, block.latents, block.offsets, values)
             rows_GBD = rows_RD.view(len(weights), -1, W_FD.shape[1])
             loss += _errors_to_gradients(rows_GBD, b_D - target_TD[block.tokens], weights, target_TD.numel())
-            if grad_values is not None:
-                grad_values[block.entries] = row_dots(rows_RD, W_FD, block.latents, block.offsets)
-            if wants_W:
-                part = weighted_columns(rows_RD, block.latents, block.offsets, values, len(W_FD))
+            if wants_values or wants_W:
+                part, dots = weighted_columns_and_dots(rows_RD, block.latents, block.offsets, values, W_FD)
+                grad_values[block.entries] = dots
                 grad_W = part if grad_W is None else grad_W.add_(part)
-            if grad_b is not None:
+            if wants_b:
                 grad_b += rows_GBD[0].sum(0)
         ctx.save_for_backward(grad_values, grad_W, grad_b)
         return loss
@@ -79,7 +77,9 @@ class _NestedError(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grads = [None if tensor is None else tensor * grad for tensor in ctx.saved_tensors]
+        grads = ctx.saved_tensors
+        if grad.is_cuda or grad != 1:  # a pass over [F, D] that a loss added to others does not need
+            grads = [None if tensor is None else tensor * grad for tensor in grads]
         return (*grads, None, None, None, None, None)
 
 

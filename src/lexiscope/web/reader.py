@@ -56,8 +56,9 @@ class TextReader:
                 raise InputError("there is nothing to read in this text; type a word or two")
             start = [model.tokenizer.bos_id] if model.bos == "context" else []
             kept = ids[: min(MAX_TOKENS, model.max_context - len(start))]
-            hook = HookPoint.parse(self._index.config["hook"])
-            x_TD = model.read(torch.tensor([[*start, *kept]]), [hook])[hook][0, len(start) :].float()
+            hooks = [HookPoint.parse(hook) for hook in self._index.config["hook"].split(" + ")]
+            read_at = model.read(torch.tensor([[*start, *kept]]), hooks)
+            x_TD = torch.cat([read_at[hook] for hook in hooks], dim=2)[0, len(start) :].float()
             codes = sae.encode(x_TD.to(sae.directions_FD.device))
             tokens = []
             for place, token in enumerate(kept):

@@ -63,7 +63,7 @@ def test_halves_equal_reading_document_by_document(model):
     sae = fit_pca(torch.randn(200, model.width), k=3)
     concepts = [concept for concept in BANK if concept.kinds & (CODE | GENERATED)][::9]
     batches = pack(given, model.tokenizer, context=16, batch=5, bos="context")
-    halves = read_halves(model, HOOK, {"pca": sae}, batches, concepts, tokens=10**6, task=Silent())
+    halves = read_halves(model, [HOOK], {"pca": sae}, batches, concepts, tokens=10**6, task=Silent())
     names = [half.labels.documents for half in halves]
     assert not names[0] & names[1]
     assert names[0] | names[1] == {document.id for document in given}
@@ -92,7 +92,7 @@ def test_halves_equal_reading_document_by_document(model):
 def test_reading_stops_after_the_tokens_asked_for(model):
     batches = pack(documents(), model.tokenizer, context=16, batch=2, bos="context")
     sae = fit_pca(torch.randn(200, model.width), k=3)
-    halves = read_halves(model, HOOK, {"pca": sae}, batches, BANK, tokens=100, task=Silent())
+    halves = read_halves(model, [HOOK], {"pca": sae}, batches, BANK, tokens=100, task=Silent())
     assert 100 <= sum(half.labels.positive_CT.shape[1] for half in halves) < 100 + 2 * 16
 
 

@@ -45,7 +45,7 @@ class _Growing:
 @torch.no_grad()
 def read_halves(
     model: LanguageModel,
-    hook: HookPoint,
+    hooks: Sequence[HookPoint],
     dictionaries: Mapping[str, SparseAutoencoder],
     batches: Iterable[TokenBatch],
     concepts: Sequence[Concept],
@@ -53,11 +53,15 @@ def read_halves(
     tokens: int,
     task: Task,
 ) -> tuple[Half, Half]:
-    """Read text until both halves together have ``tokens`` text tokens, or the text ends. Only text tokens are kept."""
+    """Read text until both halves together have ``tokens`` text tokens, or the text ends. Only text tokens are kept.
+
+    Dictionaries get the activations of all ``hooks`` side by side.
+    """
     halves = (_Growing(), _Growing())
     read = 0
     for batch in batches:
-        x_BCD = model.read(batch.tokens_BC, [hook], batch.attention_BC)[hook]
+        read_at = model.read(batch.tokens_BC, hooks, batch.attention_BC)
+        x_BCD = torch.cat([read_at[hook] for hook in hooks], dim=2)
         x_TD = x_BCD[batch.mask_BC.to(x_BCD.device)].float()
         tokens_3T = torch.stack([batch.documents_BC, batch.starts_BC, batch.ends_BC])[:, batch.mask_BC].long()
         half_of = {ordinal: half_of_document(document.id) for ordinal, document in batch.documents.items()}
