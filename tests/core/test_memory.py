@@ -69,6 +69,17 @@ def test_no_more_lies_idle_than_was_once_in_use():
     assert pool.most_bytes_used == 5 * LARGE_BYTES
 
 
+def test_a_step_that_repeats_itself_needs_no_fresh_memory():
+    """Blocks of several sizes, some of them in use at the same time."""
+    pool = Pool()
+
+    def step():
+        held = pool.empty((5 * LARGE_BYTES,), torch.uint8)
+        return [held.data_ptr(), *(pool.empty((n * LARGE_BYTES,), torch.uint8).data_ptr() for n in (1, 2, 1))]
+
+    assert step() == step() == step()
+
+
 def test_released_memory_is_not_used_again():
     pool = Pool()
     tensor = pool.empty((LARGE_BYTES,), torch.uint8)

@@ -6,7 +6,6 @@ training step that makes tensors of a dictionary's size spends more time on fres
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import ctypes
 import functools
@@ -30,12 +29,17 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 class Pool:
     """Uninitialised tensors in main memory; when one dies, its memory serves the next of the same size.
 
-    Blocks ask for large pages, where the system has them. No more bytes lie idle than were once in use together.
+    Blocks ask for large pages, where the system has them. At most as much lies idle as was once in use together; the
+    longest idle goes first. A tensor may die in any thread at any moment, so nothing here waits for a lock.
     """
 
     def __init__(self) -> None:
-        self._idle: dict[int, collections.deque[mmap.mmap]] = collections.defaultdict(collections.deque)
-        self.bytes_used = self.most_bytes_used = self.bytes_idle = 0
+        self._idle: list[mmap.mmap] = []
+        self.bytes_used = self.most_bytes_used = 0
+
+    @property
+    def bytes_idle(self) -> int:
+        return sum(map(len, list(self._idle)))
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """Like torch.empty on the CPU."""
@@ -50,24 +54,24 @@ class Pool:
     def release(self) -> None:
         """Give back what lies idle."""
         self._idle.clear()
-        self.bytes_idle, self.most_bytes_used = 0, self.bytes_used
+        self.most_bytes_used = self.bytes_used
 
     def _take(self, size: int) -> mmap.mmap:
         self.bytes_used += size
         self.most_bytes_used = max(self.most_bytes_used, self.bytes_used)
-        with contextlib.suppress(IndexError):
-            block = self._idle[size].pop()
-            self.bytes_idle -= size
-            return block
+        for block in reversed(list(self._idle)):
+            if len(block) == size:
+                with contextlib.suppress(ValueError):  # another thread was faster
+                    self._idle.remove(block)
+                    return block
         return _fresh(size)
 
     def _give_back(self, block: mmap.mmap) -> None:
-        """May run in any thread at any moment, so it takes no lock; what it does can be done in any order."""
-        size = len(block)
-        self.bytes_used -= size
-        if self.bytes_idle + self.bytes_used + size <= self.most_bytes_used:
-            self.bytes_idle += size
-            self._idle[size].append(block)
+        self.bytes_used -= len(block)
+        self._idle.append(block)
+        while self.bytes_idle > self.most_bytes_used:
+            with contextlib.suppress(IndexError):
+                self._idle.pop(0)
 
 
 def _fresh(size: int) -> mmap.mmap:
