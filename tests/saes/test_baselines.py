@@ -1,8 +1,10 @@
 """Baselines against what linear algebra says they must do."""
 
+import pytest
 import torch
 
-from lexiscope.saes import baselines, create, topk
+from lexiscope.core.errors import InputError
+from lexiscope.saes import Batch, architectures, baselines, create, pca
 
 
 def fvu(x_TD, output_TD):
@@ -58,10 +60,18 @@ def test_the_gain_of_a_random_dictionary_is_the_best_one(sample_TD):
     assert best_fvu < 1
 
 
-def test_untrained_is_topk_before_its_first_step(sample_TD):
-    sae = baselines.fit_untrained(sample_TD, num_latents=24, k=3, seed=2)
-    expected = create(topk.Config(num_latents=24, k=3), sample_TD, seed=2)
+@pytest.mark.parametrize("name", ["topk", "batch_topk", "relu_l1", "transcoder"])
+def test_untrained_is_any_architecture_before_its_first_step(name, sample_TD):
+    config = architectures()[name].Config(num_latents=24)
+    sample = Batch(sample_TD, sample_TD[:, :7] ** 2) if name == "transcoder" else Batch.same(sample_TD)
+    sae, expected = baselines.fit_untrained(sample, config, seed=2), create(config, sample, seed=2)
+    assert not sae.training
     assert all(torch.equal(a, b) for a, b in zip(sae.parameters(), expected.parameters(), strict=True))
+
+
+def test_a_baseline_of_a_transcoder_is_refused(sample_TD):
+    with pytest.raises(InputError, match="pca writes what it reads; a transcoder has no such baseline"):
+        create(pca.Config(), Batch(sample_TD, sample_TD * 2))
 
 
 def test_fit_all_gives_each_one_at_the_l0_asked_for(sample_TD):

@@ -25,6 +25,7 @@ from lexiscope.core.config import Config
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes.affine import Affine
+from lexiscope.saes.initialise import Init, initial_directions
 
 WEIGHTS = "sae.safetensors"
 
@@ -106,17 +107,27 @@ class SizedConfig(SaeConfig):
     """Latents per dimension of the activations."""
     num_latents: int | None = Field(None, ge=1)
     """F itself."""
+    init: Init = "random"
+    """Directions before the first step: see `lexiscope.saes.initialise`."""
+    init_variance: float | None = Field(None, gt=0, le=1)
+    """Share of the variance that the active subspace holds. None: 0.99."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if self.expansion is not None and self.num_latents is not None:
             raise ValueError("give expansion or num_latents, not both")
+        if self.init_variance is not None and self.init != "subspace":
+            raise ValueError(f"init_variance is for init = subspace; init is {self.init}")
         return self
 
     def latents(self, width: int) -> int:
         if self.num_latents is not None:
             return self.num_latents
         return max(1, round(width * (16 if self.expansion is None else self.expansion)))
+
+    def initial_directions(self, sample_TD: Tensor, num_latents: int, *, seed: int = 0) -> Tensor:
+        """Unit rows to start with, float32 [F, D], for activations like these."""
+        return initial_directions(self.init, sample_TD, num_latents, variance_share=self.init_variance, seed=seed)
 
 
 class SparseAutoencoder(nn.Module, ABC):

@@ -25,7 +25,6 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import activation
 from lexiscope.saes.base import Batch
 from lexiscope.saes.dictionary import LinearDictionary
-from lexiscope.saes.parts import random_directions
 from lexiscope.saes.registry import ActivatedConfig, AnyActivation, make_activation, read_activation
 
 
@@ -69,9 +68,9 @@ class Crosscoder(LinearDictionary):
     @classmethod
     @torch.no_grad()
     def from_sample(cls, config: Any, sample: Batch, *, seed: int = 0) -> Self:
-        """Random directions over all sites, the encoder equal to the decoder, both centred on the sample."""
+        """Directions as ``init`` says over all sites, the encoder equal to the decoder, both centred on the sample."""
         sae = cls(config, sample.input_TD.shape[1])
-        sae.W_dec_FD.copy_(random_directions(sae.num_latents, sae.width, seed=seed))
+        sae.W_dec_FD.copy_(config.initial_directions(sample.input_TD, sae.num_latents, seed=seed))
         sae.W_enc_FD.copy_(sae.W_dec_FD)
         sae.b_enc_F.copy_(-(sae.W_enc_FD @ sample.input_TD.mean(0)))
         sae.b_dec_D.copy_(sample.target_TD.mean(0))

@@ -18,7 +18,7 @@ from lexiscope.saes.activation import Activation
 from lexiscope.saes.affine import Affine
 from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder, TrainingState
 from lexiscope.saes.kernels.decode import decode_rows
-from lexiscope.saes.parts import mean_square_error, random_directions
+from lexiscope.saes.parts import mean_square_error
 
 START_TOKENS = 4096
 """Of the sample, to set the first thresholds on."""
@@ -45,13 +45,13 @@ class LinearDictionary(SparseAutoencoder):
     @classmethod
     @torch.no_grad()
     def from_sample(cls, config: Any, sample: Batch, *, seed: int = 0) -> Self:
-        """Random directions, the encoder equal to the decoder, and the mean of the sample as the decoder's bias."""
+        """Directions as ``init`` says, the encoder equal to the decoder, the sample's mean as the decoder's bias."""
         sae = cls(config, sample.input_TD.shape[1], sample.target_TD.shape[1])
-        sae.W_dec_FD.copy_(random_directions(sae.num_latents, sae.output_width, seed=seed))
+        sae.W_dec_FD.copy_(config.initial_directions(sample.target_TD, sae.num_latents, seed=seed))
         if cls.ties_centre:
             sae.W_enc_FD.copy_(sae.W_dec_FD)
         else:
-            sae.W_enc_FD.copy_(random_directions(sae.num_latents, sae.width, seed=seed))
+            sae.W_enc_FD.copy_(config.initial_directions(sample.input_TD, sae.num_latents, seed=seed))
         sae.b_dec_D.copy_(sample.target_TD.mean(0))
         sae.start(sample.input_TD)
         return sae

@@ -31,7 +31,7 @@ from lexiscope.saes.base import Batch, SizedConfig, SparseAutoencoder, TrainingS
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.gather import weighted_columns
 from lexiscope.saes.kernels.select import select_topk
-from lexiscope.saes.parts import mean_square_error, random_directions
+from lexiscope.saes.parts import mean_square_error
 
 GRAM_CELLS = 2**27
 """512 MB of fp32: the largest W Wᵀ, at F = 11,585."""
@@ -63,9 +63,9 @@ class MatchingPursuit(SparseAutoencoder):
     @classmethod
     @torch.no_grad()
     def from_sample(cls, config: Config, sample: Batch, *, seed: int = 0) -> Self:
-        """Random directions around the mean of the sample."""
+        """Directions as ``init`` says around the mean of the sample."""
         sae = cls(config, sample.input_TD.shape[1])
-        sae.W_FD.copy_(random_directions(sae.num_latents, sae.width, seed=seed))
+        sae.W_FD.copy_(config.initial_directions(sample.input_TD, sae.num_latents, seed=seed))
         sae.b_D.copy_(sample.input_TD.mean(0))
         return sae
 

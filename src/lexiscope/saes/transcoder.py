@@ -26,7 +26,6 @@ from lexiscope.saes import activation
 from lexiscope.saes.affine import Affine
 from lexiscope.saes.base import Batch
 from lexiscope.saes.dictionary import LinearDictionary
-from lexiscope.saes.parts import random_directions
 from lexiscope.saes.registry import ActivatedConfig, AnyActivation, make_activation, read_activation
 
 
@@ -62,11 +61,12 @@ class Transcoder(LinearDictionary):
     @classmethod
     @torch.no_grad()
     def from_sample(cls, config: Any, sample: Batch, *, seed: int = 0) -> Self:
-        """Random directions in x, centred on the sample, and others in y."""
+        """Directions in x as ``init`` says, centred on the sample, and others in y."""
         sae = cls(config, sample.input_TD.shape[1], sample.target_TD.shape[1])
-        sae.W_enc_FD.copy_(random_directions(sae.num_latents, sae.width, seed=seed))
+        sae.W_enc_FD.copy_(config.initial_directions(sample.input_TD, sae.num_latents, seed=seed))
         sae.b_enc_F.copy_(-(sae.W_enc_FD @ sample.input_TD.mean(0)))
-        sae.W_dec_FD.copy_(random_directions(sae.num_latents, sae.output_width, seed=derive_seed(seed, "decoder")))
+        other = seed if config.init == "data" else derive_seed(seed, "decoder")  # data: what the same tokens lead to
+        sae.W_dec_FD.copy_(config.initial_directions(sample.target_TD, sae.num_latents, seed=other))
         sae.b_dec_D.copy_(sample.target_TD.mean(0))
         sae.start(sample.input_TD)
         return sae

@@ -6,8 +6,20 @@ from torch import Tensor
 
 from lexiscope.core.seeds import derive_seed
 from lexiscope.saes import topk
-from lexiscope.saes.base import Batch, SparseAutoencoder
+from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder
 from lexiscope.saes.baselines import mean_only, neurons, pca, random_dictionary
+from lexiscope.saes.baselines.permuted import permute_decoder
+from lexiscope.saes.registry import create
+
+__all__ = [
+    "fit_all",
+    "fit_mean_only",
+    "fit_neurons",
+    "fit_pca",
+    "fit_random_dictionary",
+    "fit_untrained",
+    "permute_decoder",
+]
 
 
 def fit_neurons(sample_TD: Tensor, *, k: int | None = None) -> neurons.Neurons:
@@ -33,10 +45,9 @@ def fit_mean_only(sample_TD: Tensor) -> mean_only.MeanOnly:
     return mean_only.MeanOnly.from_sample(mean_only.Config(), Batch.same(sample_TD))
 
 
-def fit_untrained(sample_TD: Tensor, *, num_latents: int, k: int, seed: int = 0) -> topk.TopK:
-    """A TopK autoencoder as training would find it at its first step."""
-    config = topk.Config(num_latents=num_latents, k=k)
-    return topk.TopK.from_sample(config, Batch.same(sample_TD), seed=seed).eval()
+def fit_untrained(sample: Tensor | Batch, config: SaeConfig, *, seed: int = 0) -> SparseAutoencoder:
+    """An autoencoder of any architecture as training would find it at its first step."""
+    return create(config, sample, seed=seed)
 
 
 def fit_all(sample_TD: Tensor, *, num_latents: int, k: int, seed: int = 0) -> dict[str, SparseAutoencoder]:
@@ -47,5 +58,7 @@ def fit_all(sample_TD: Tensor, *, num_latents: int, k: int, seed: int = 0) -> di
         "pca": fit_pca(sample_TD, k=k),
         "random_dictionary": fit_random_dictionary(sample_TD, num_latents=num_latents, k=k, seed=seed),
         # Another seed, or it would have the random dictionary's directions.
-        "untrained": fit_untrained(sample_TD, num_latents=num_latents, k=k, seed=derive_seed(seed, "untrained")),
+        "untrained": fit_untrained(
+            sample_TD, topk.Config(num_latents=num_latents, k=k), seed=derive_seed(seed, "untrained")
+        ),
     }

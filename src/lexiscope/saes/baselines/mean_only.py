@@ -5,15 +5,13 @@ D model width, T tokens.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.affine import Affine
-from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder, TrainingState
-from lexiscope.saes.parts import mean_square_error
+from lexiscope.saes.base import SaeConfig
+from lexiscope.saes.baselines.fixed import Fixed
 
 
 class Config(SaeConfig):
@@ -23,33 +21,15 @@ class Config(SaeConfig):
         return 1
 
 
-class MeanOnly(SparseAutoencoder):
+class MeanOnly(Fixed):
     config: Config
     config_type: ClassVar[type[Config]] = Config
-    mean_D: Tensor
 
-    def __init__(self, config: Config, width: int, output_width: int | None = None) -> None:
-        super().__init__(config, width, output_width)
-        self.register_buffer("mean_D", torch.zeros(width))
-
-    @classmethod
-    def from_sample(cls, config: Config, sample: Batch, *, seed: int = 0) -> Self:  # noqa: ARG003
-        sample_TD = sample.input_TD
-        sae = cls(config, sample_TD.shape[1])
-        sae.mean_D.copy_(sample_TD.mean(0))
-        return sae
+    def fit(self, x_TD: Tensor, seed: int) -> None:  # noqa: ARG002
+        self.centre(x_TD)
 
     def encode(self, x_TD: Tensor) -> SparseCodes:
         return SparseCodes.from_dense(x_TD.new_zeros(len(x_TD), self.num_latents))
-
-    def decode(self, codes: SparseCodes) -> Tensor:
-        return self.mean_D.repeat(codes.num_tokens, 1)
-
-    def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:  # noqa: ARG002
-        return {"reconstruction": mean_square_error(output_TD, batch.target_TD)}
-
-    def absorb(self, source: Affine, target: Affine) -> None:
-        self.mean_D.div_(source.scale).add_(target.centre_D)
 
     @property
     def directions_FD(self) -> Tensor:
