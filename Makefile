@@ -37,9 +37,9 @@ docs: $(VENV)/.tested  ## check the documentation, and take the README's picture
 	$(BIN)/pytest tests/test_docs.py
 	$(BIN)/python tools/screenshots.py $(RUNS)
 
-bench: $(VENV)/.installed  ## speed: harvest against the bare forward, the training step against a dense one
+bench: $(VENV)/.installed  ## speed: harvest against the bare forward, the training step against its floor
 	$(BIN)/python bench/harvest.py
-	$(BIN)/python bench/train_step.py
+	$(BIN)/lexiscope bench
 
 clean:  ## remove what these verbs made
 	rm -rf $(VENV) runs build dist

@@ -8,6 +8,7 @@ from typing import Self
 import pytest
 
 from lexiscope.bench import comparison, tuning
+from lexiscope.bench.peers import PEERS
 from lexiscope.bench.process import Contender
 from lexiscope.bench.race import Race, Timing
 from lexiscope.bench.roof import Gemm, Roof
@@ -33,8 +34,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Contender]:
 
 
 def entries(workload: Workload) -> list[comparison.Entry]:
-    ours = comparison.our_entries(workload, "topk", ["dense", "stock"], 2)
-    return ours + comparison.peer_entries(workload, "topk", {"saelens": "6", "sparsify": "1"}, "python", 2)
+    ours = comparison.our_entries(workload, "topk", {"dense": "fp32", "stock": "fp32"}, 2)
+    return ours + comparison.peer_entries(workload, "topk", ["saelens", "sparsify"], "python", 2)
 
 
 def test_ratios_and_floors(asked: list[Contender], tiny: Workload) -> None:
@@ -52,15 +53,14 @@ def test_ratios_and_floors(asked: list[Contender], tiny: Workload) -> None:
 
 
 def test_without_saelens_ratios_are_against_the_dense_step(asked: list[Contender], tiny: Workload) -> None:
-    ours = comparison.our_entries(tiny, "topk", ["dense", "stock"], 2)
+    ours = comparison.our_entries(tiny, "topk", {"dense": "fp32", "stock": "fp32"}, 2)
     found = comparison.compare(tiny, "topk", ours, ROOF, rounds=3, threads=2, memory=False)
     assert [found.ratio(row) for row in found.rows] == [1, 4]
     assert found.rows[0].peak_bytes is None
 
 
 def test_a_peer_is_only_asked_for_what_it_has() -> None:
-    installed = {"saelens": "6", "saelens_sparse": "6", "dictionary_learning": "0", "sparsify": "1"}
-    gated = comparison.peer_entries(WORKLOADS["A"], "gated", installed, "python", 2)
+    gated = comparison.peer_entries(WORKLOADS["A"], "gated", list(PEERS), "python", 2)
     assert [entry.contender.name for entry in gated] == ["saelens", "dictionary_learning"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
@@ -41,3 +43,19 @@ def test_latents_that_are_declared_dead_reach_the_remedy(monkeypatch: pytest.Mon
     ours.run("topk", workload, iter(workload.batches()), path="stock")
     assert len(seen) == 4
     assert all(losses["auxk"] > 0 for losses in seen)
+
+
+def test_a_path_without_low_precision_is_offered_where_there_is_one_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lexiscope.saes.kernels import backend, select
+
+    monkeypatch.setattr(backend, "path", lambda *_: "native")
+    monkeypatch.setattr(ours.native_select, "shortlist", lambda: "amx-bf16")
+    assert ours.paths("cpu") == {"dense": "fp32", "stock": "fp32", "native-fp32": "fp32", "native": "bf16"}
+    monkeypatch.setattr(ours.native_select, "shortlist", lambda: "none")
+    assert ours.paths("cpu") == {"dense": "fp32", "stock": "fp32", "native": "fp32"}
+    asked: list[str] = []
+    monkeypatch.setattr(backend, "use", lambda name: contextlib.nullcontext(asked.append(name)))
+    for path, shortens in (("native", True), ("native-fp32", False)):
+        with ours.kernels(path):
+            assert select._may_shorten is shortens
+    assert asked == ["native", "native"]

@@ -5,6 +5,7 @@ LEXISCOPE_PEERS=/path/to/python pytest tests/bench/test_peers.py
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -27,24 +28,27 @@ needs_peers = pytest.mark.skipif(PYTHON is None, reason="LEXISCOPE_PEERS names n
 def test_versions_come_from_the_interpreter_itself(tmp_path: Path) -> None:
     """A stand-in that has one of them."""
     python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho '" + json.dumps({"eai-sparsify": "1.2"}) + "'\n")
+    versions = {"torch": "2", "eai-sparsify": "1.2"}
+    python.write_text("#!/bin/sh\necho '" + json.dumps(versions) + "'\n")
     python.chmod(0o755)
-    assert installed(str(python)) == {"sparsify": "1.2"}
-    assert installed(sys.executable) == {}
+    found = installed(str(python))
+    assert found == (["sparsify"], versions)
+    assert found.missing == ["dictionary-learning", "sae-lens"]
+    assert installed(sys.executable).versions["torch"] == importlib.metadata.version("torch")
 
 
-@pytest.mark.parametrize("text", [None, "#!/bin/sh\nexit 3\n", "#!/bin/sh\necho hello\n"])
+@pytest.mark.parametrize("text", [None, "#!/bin/sh\nexit 3\n", "#!/bin/sh\necho hello\n", "#!/bin/sh\necho {}\n"])
 def test_what_is_no_interpreter_is_refused(text: str | None, tmp_path: Path) -> None:
     python = tmp_path / "python"
     if text is not None:
         python.write_text(text)
         python.chmod(0o755)
-    with pytest.raises(InputError, match=r"is no Python interpreter"):
+    with pytest.raises(InputError, match=r"is no Python interpreter|has no torch"):
         installed(str(python))
 
 
 @needs_peers
-@pytest.mark.parametrize(("name", "architecture"), CASES, ids="-".join)
+@pytest.mark.parametrize(("name", "architecture"), CASES, ids=map("-".join, CASES))
 def test_a_library_takes_one_step_per_batch(name: str, architecture: str) -> None:
     assert PYTHON is not None
     contender = Contender(name, f"lexiscope.bench.peers.{name}", architecture, DEAD, 1, PYTHON)

@@ -14,9 +14,9 @@ import lexiscope
 from lexiscope.bench import roof
 from lexiscope.bench.comparison import Comparison, compare, our_entries, peer_entries
 from lexiscope.bench.machine import Bystanders, this_machine
+from lexiscope.bench.ours import paths
 from lexiscope.bench.parts import Breakdown, break_down
-from lexiscope.bench.peers import PEERS
-from lexiscope.bench.peers import installed as installed_in
+from lexiscope.bench.peers import Installed, installed
 from lexiscope.bench.result import Result
 from lexiscope.bench.scaling import DOUBLINGS, FIELD, Scaling
 from lexiscope.bench.scaling import measure as measure_scaling
@@ -62,11 +62,10 @@ def bench(config: BenchConfig = BenchConfig(), progress: Progress = SILENT) -> R
         InputError: a name that does not exist, or a device or interpreter that does not answer.
     """
     workloads = _workloads(config)
-    paths = _paths(config)
+    chosen = _paths(config)
     _check_architectures(config)
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    installed = installed_in(config.peers) if config.peers else {}
-    missing = [peer.title for name, peer in PEERS.items() if name not in installed] if config.peers else []
+    others_have = installed(config.peers) if config.peers else Installed([], {})
     threads_before = torch.get_num_threads()
     threads = config.threads or threads_before
     torch.set_num_threads(threads)
@@ -74,8 +73,10 @@ def bench(config: BenchConfig = BenchConfig(), progress: Progress = SILENT) -> R
         with Bystanders() as others:
             with progress.task("Roof", total=None, unit="products"):
                 found = roof.measure(workloads[0], config.rounds)
-            tuning = tune(workloads[0], threads, config.peers) if config.peers and installed else None
-            comparisons = list(_comparisons(config, workloads, paths, found, installed, tuning, threads, progress))
+            tuning = tune(workloads[0], threads, config.peers) if config.peers and others_have.names else None
+            comparisons = list(
+                _comparisons(config, workloads, chosen, found, others_have.names, tuning, threads, progress)
+            )
             result = Result(
                 version=lexiscope.__version__,
                 machine=this_machine(threads, config.device),
@@ -84,10 +85,10 @@ def bench(config: BenchConfig = BenchConfig(), progress: Progress = SILENT) -> R
                 kernels=backend.report(),
                 roof=found,
                 comparisons=comparisons,
-                breakdowns=_breakdowns(config, workloads, paths, progress),
-                scaling=_scaling(config, paths, threads, progress),
-                peers=installed,
-                missing=missing,
+                breakdowns=_breakdowns(config, workloads, chosen, progress),
+                scaling=_scaling(config, chosen, threads, progress),
+                peers=others_have.versions,
+                missing=others_have.missing if config.peers else [],
                 tuning=tuning.remarks if tuning else [],
             )
     finally:
@@ -98,9 +99,9 @@ def bench(config: BenchConfig = BenchConfig(), progress: Progress = SILENT) -> R
 def _comparisons(
     config: BenchConfig,
     workloads: list[Workload],
-    paths: list[str],
+    chosen: dict[str, str],
     found: roof.Roof,
-    installed: dict[str, str],
+    peers: list[str],
     tuning: Tuning | None,
     threads: int,
     progress: Progress,
@@ -109,10 +110,14 @@ def _comparisons(
     for tuned in [None, tuning] if tuning else [None]:
         for workload in workloads:
             for architecture in config.architectures:
-                chosen = [path for path in paths if config.paths or architecture == "topk" or path != "dense"]
-                entries = our_entries(workload, architecture, chosen, threads)
+                ours = {
+                    path: precision
+                    for path, precision in chosen.items()
+                    if config.paths or architecture == "topk" or path != "dense"
+                }
+                entries = our_entries(workload, architecture, ours, threads)
                 if config.peers:
-                    entries += peer_entries(workload, architecture, installed, config.peers, threads)
+                    entries += peer_entries(workload, architecture, peers, config.peers, threads)
                 yield compare(
                     workload,
                     architecture,
@@ -127,25 +132,23 @@ def _comparisons(
 
 
 def _breakdowns(
-    config: BenchConfig, workloads: list[Workload], paths: list[str], progress: Progress
+    config: BenchConfig, workloads: list[Workload], chosen: dict[str, str], progress: Progress
 ) -> list[Breakdown]:
     if not config.parts:
         return []
-    if config.device != "cpu":
-        raise InputError("--parts works on the processor only; leave out --device")
     return [
         break_down(workload, architecture, path, rounds=config.rounds, progress=progress)
         for workload in workloads
         for architecture in config.architectures
-        for path in paths
+        for path in chosen
         if path != "dense"
     ]
 
 
-def _scaling(config: BenchConfig, paths: list[str], threads: int, progress: Progress) -> list[Scaling]:
+def _scaling(config: BenchConfig, chosen: dict[str, str], threads: int, progress: Progress) -> list[Scaling]:
     if not config.scaling:
         return []
-    path = paths[-1]
+    path = list(chosen)[-1]
     return [
         measure_scaling(axis, path, threads, doublings=config.doublings, device=config.device, progress=progress)
         for axis in FIELD
@@ -156,6 +159,8 @@ def _workloads(config: BenchConfig) -> list[Workload]:
     for name in config.configs:
         if name not in WORKLOADS:
             raise InputError(f"there is no config {name!r}; choose from {', '.join(WORKLOADS)}")
+    if config.parts and config.device != "cpu":
+        raise InputError("--parts works on the processor only; leave out --device")
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:
@@ -170,16 +175,10 @@ def _check_architectures(config: BenchConfig) -> None:
         assert name in architectures()
 
 
-def _paths(config: BenchConfig) -> list[str]:
-    """From the slowest to the fastest."""
-    here = available_paths(config.device)
+def _paths(config: BenchConfig) -> dict[str, str]:
+    """From the slowest to the fastest, with the precision of their product."""
+    here = paths(config.device)
     for name in config.paths or ():
         if name not in here:
             raise InputError(f"kernel path {name!r} does not run here; choose from {', '.join(here)}")
-    return [name for name in here if config.paths is None or name in config.paths]
-
-
-def available_paths(device: str) -> list[str]:
-    """Kernel paths that serve float32 tensors on a device: dense, stock, and what is faster where it is there."""
-    fastest = backend.path(torch.empty(0, device=device))
-    return ["dense", "stock", *([fastest] if fastest not in ("dense", "stock") else [])]
+    return {name: precision for name, precision in here.items() if config.paths is None or name in config.paths}

@@ -20,7 +20,6 @@ from lexiscope.core.progress import SILENT, Progress
 
 REFERENCE = "saelens"
 """The loop that the others are compared with, where it runs; otherwise our dense one."""
-PRECISION_OF_PATH = {"dense": "fp32", "stock": "fp32", "native": "bf16", "triton": "bf16"}
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,8 @@ def compare(
     return Comparison(workload, architecture, tuning is not None, rows, measured, failures)
 
 
-def our_entries(workload: Workload, architecture: str, paths: Sequence[str], threads: int) -> list[Entry]:
-    """Our step on each of the paths."""
+def our_entries(workload: Workload, architecture: str, paths: Mapping[str, str], threads: int) -> list[Entry]:
+    """Our step on each of the paths, which come with the precision of their product."""
     return [
         Entry(
             Contender(
@@ -135,22 +134,20 @@ def our_entries(workload: Workload, architecture: str, paths: Sequence[str], thr
             ),
             f"lexiscope, {path}",
             path,
-            PRECISION_OF_PATH[path],
+            precision,
         )
-        for path in paths
+        for path, precision in paths.items()
     ]
 
 
-def peer_entries(
-    workload: Workload, architecture: str, installed: Mapping[str, str], python: str, threads: int
-) -> list[Entry]:
-    """The peers that are installed and have the architecture. ``installed``: names and versions."""
+def peer_entries(workload: Workload, architecture: str, names: Sequence[str], python: str, threads: int) -> list[Entry]:
+    """Those of the peers that have the architecture."""
     return [
         Entry(
             Contender(name, f"lexiscope.bench.peers.{name}", architecture, workload, threads, python),
-            f"{PEERS[name].title} {version}",
+            PEERS[name].title,
         )
-        for name, version in installed.items()
+        for name in names
         if architecture in PEERS[name].architectures
     ]
 

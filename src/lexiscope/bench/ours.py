@@ -6,21 +6,25 @@ Their thresholds are set so that K fire in a mean token, as late in training; th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lexiscope.bench.workload import Workload
 from lexiscope.saes import Batch, create
-from lexiscope.saes.kernels import backend
+from lexiscope.saes.kernels import backend, select
+from lexiscope.saes.kernels.native import select as native_select
 from lexiscope.saes.registry import read_config
 from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.trainer import Trainer
 
 STEPS = 1_000_000
 """Length of the run that its schedules are told."""
+FLOAT32_ONLY = "-fp32"
+"""Ending of a path that makes no pass in lower precision."""
 WITH_K = {
     "topk": lambda workload: {"k": workload.k},
     "batch_topk": lambda workload: {"k": workload.k},
@@ -56,6 +60,29 @@ def run(architecture: str, workload: Workload, batches: Iterator[Tensor], *, pat
             trainer.step(Batch.same(x_TD))
 
 
-def kernels(path: str | None) -> AbstractContextManager[None]:
-    """A kernel path by name; None: whatever is fastest."""
-    return nullcontext() if path is None else backend.use(path)
+@contextlib.contextmanager
+def kernels(path: str | None) -> Iterator[None]:
+    """A kernel path by name, one of `paths`; None: whatever is fastest."""
+    with contextlib.ExitStack() as stack:
+        if path is not None:
+            stack.enter_context(backend.use(path.removesuffix(FLOAT32_ONLY)))
+            if path.endswith(FLOAT32_ONLY):
+                stack.enter_context(select.float32_only())
+        yield
+
+
+def paths(device: str) -> dict[str, str]:
+    """Kernel paths that serve float32 tensors on a device, and the precision of their product. From slow to fast.
+
+    The native path shortlists in bf16 where the processor is good at that; then there is also one that does not.
+    """
+    fastest = backend.path(torch.empty(0, device=device))
+    found = {"dense": "fp32", "stock": "fp32"}
+    if fastest == "native":
+        shortens = native_select.shortlist() != "none"
+        if shortens:
+            found["native" + FLOAT32_ONLY] = "fp32"
+        found["native"] = "bf16" if shortens else "fp32"
+    elif fastest == "triton":
+        found["triton"] = "fp32"
+    return found

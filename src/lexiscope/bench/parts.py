@@ -33,7 +33,10 @@ DOORS = {
     "lexiscope.saes.kernels.gather:weighted_columns": "weight gradients",
     "lexiscope.saes.kernels.gather:weighted_columns_and_sums": "encoder gradients",
     "lexiscope.saes.kernels.gather:column_sums": "encoder gradients",
+    "lexiscope.saes.kernels.error:mean_square": "loss",
     "lexiscope.train.adam:Adam.step": "optimizer",
+    "lexiscope.core.codes:SparseCodes.fired": "bookkeeping",
+    "lexiscope.train.dead:DeadLatents.update": "bookkeeping",
 }
 """Function → part. The outermost one that runs gets the time."""
 REST = "rest"

@@ -31,8 +31,10 @@ def tables(result: Result) -> list[Table]:
     shown += [_breakdown(breakdown) for breakdown in result.breakdowns]
     if result.scaling:
         shown.append(_scaling(result.scaling))
-    if result.tuning:
-        shown[-1].notes.extend(f"tuned by hand: {remark}" for remark in result.tuning)
+    for one, comparison in zip(shown[1:], result.comparisons, strict=False):
+        if comparison.tuned:
+            one.notes.extend(f"tuned by hand: {remark}" for remark in result.tuning)
+            break
     return shown
 
 
@@ -43,6 +45,8 @@ def headline(result: Result) -> list[str]:
         f"{machine.processor}, {machine.threads} of {machine.cores} cores, torch {machine.torch}, {machine.device}",
         *(f"kernels on {device}: {what}" for device, what in result.kernels.items()),
     ]
+    if result.peers:
+        lines.append("compared with " + ", ".join(f"{name} {version}" for name, version in result.peers.items()))
     if result.missing:
         lines.append(f"not installed, left out: {', '.join(result.missing)}")
     if result.others_share is not None and result.others_share > 0.05:
@@ -68,7 +72,7 @@ def _roof(roof: Roof) -> Table:
 def _comparison(comparison: Comparison) -> Table:
     workload = comparison.workload
     reference = comparison.reference
-    against = "dense" if reference is None or reference.path else reference.title.split()[0]
+    against = "dense" if reference is None or reference.path else reference.title
     columns = ["step", "ms", "quartiles", f"by {against}", "floor ms", "by floor", "rest/product", "peak MB"]
     rows = [_cells(comparison, row) for row in comparison.rows]
     floors = ", ".join(f"{name} {timing.median_ms:.1f} ms" for name, timing in comparison.floors.items())
@@ -115,11 +119,8 @@ def _scaling(curves: Sequence[Scaling]) -> Table:
         ]
         for curve in curves
     ]
-    notes = [
-        "cost per token for width and latents, per step for tokens; the exponent is over sizes whose weights do not fit "
-        "into the caches of the cores"
-    ]
-    return Table("Scaling", ["over", "range", "exponent", "over all", "ms per step"], rows, notes)
+    note = "cost per token for width and latents, per step for tokens; exponent: over weights larger than the caches"
+    return Table("Scaling", ["over", "range", "exponent", "over all", "ms per step"], rows, [note])
 
 
 def scaling_picture(curves: Sequence[Scaling]) -> str:

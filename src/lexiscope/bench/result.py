@@ -38,9 +38,9 @@ class Result:
     breakdowns: list[Breakdown] = field(default_factory=list)
     scaling: list[Scaling] = field(default_factory=list)
     peers: dict[str, str] = field(default_factory=dict)
-    """Versions of those that ran."""
+    """Versions of other libraries, and of the torch that they run on."""
     missing: list[str] = field(default_factory=list)
-    """Peers that were asked for and are not installed."""
+    """Libraries that were asked for and are not installed."""
     tuning: list[str] = field(default_factory=list)
     others_share: float | None = None
     """Share of the processor that other programs used meanwhile."""

@@ -10,7 +10,7 @@ import typer
 
 from lexiscope.cli.options import Json
 
-WIDTH = 104
+WIDTH = 112
 """Columns that the widest table takes; numbers are not cut off where there are fewer."""
 
 

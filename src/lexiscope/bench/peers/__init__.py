@@ -37,7 +37,7 @@ PEERS = {
         "SAETrainer.fit",
     ),
     "saelens_sparse": Peer(
-        "SAELens, torch.sparse option",
+        "SAELens, torch.sparse",
         "sae_lens",
         "sae-lens",
         ["topk"],
@@ -71,18 +71,37 @@ print(json.dumps(found))
 """
 
 
-def installed(python: str) -> dict[str, str]:
-    """Name → version of the peers that an interpreter has.
+class Installed(NamedTuple):
+    """What an interpreter has."""
+
+    names: list[str]
+    """Of the peers, as in `PEERS`."""
+    versions: dict[str, str]
+    """By the name of the distribution, torch among them."""
+
+    @property
+    def missing(self) -> list[str]:
+        """Distributions that are not there."""
+        return [name for name in _distributions() if name not in self.versions]
+
+
+def installed(python: str) -> Installed:
+    """Ask an interpreter.
 
     Raises:
-        InputError: that is no Python interpreter.
+        InputError: that is no Python interpreter, or it has no torch.
     """
-    distributions = sorted({peer.distribution for peer in PEERS.values()})
     try:
         done = subprocess.run(  # noqa: S603  an interpreter that the user named
-            [python, "-c", _ASK, *distributions], capture_output=True, text=True, check=True, timeout=60
+            [python, "-c", _ASK, "torch", *_distributions()], capture_output=True, text=True, check=True, timeout=60
         )
-        versions = json.loads(done.stdout)
+        versions = dict(json.loads(done.stdout))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise InputError(f"--peers {python} is no Python interpreter that answers ({error}); give its path") from None
-    return {name: versions[peer.distribution] for name, peer in PEERS.items() if peer.distribution in versions}
+    if "torch" not in versions:
+        raise InputError(f"--peers {python} has no torch; give an interpreter that has the libraries to compare with")
+    return Installed([name for name, peer in PEERS.items() if peer.distribution in versions], versions)
+
+
+def _distributions() -> list[str]:
+    return sorted({peer.distribution for peer in PEERS.values()})

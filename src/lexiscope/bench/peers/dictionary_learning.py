@@ -47,7 +47,7 @@ def run(architecture: str, workload: Workload, batches: Iterator[Tensor]) -> Non
 
     def data() -> Iterator[Tensor]:
         for x_TD in batches:
-            if len(dead):
+            if len(dead) and hasattr(made[0], "dead_feature_threshold"):  # the others have no remedy
                 made[0].num_tokens_since_fired[dead] = 2 * made[0].dead_feature_threshold
             yield x_TD
 
