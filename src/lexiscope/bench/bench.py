@@ -12,7 +12,7 @@ from pydantic import Field
 
 import lexiscope
 from lexiscope.bench import roof
-from lexiscope.bench.comparison import Comparison, compare, our_entries, peer_entries
+from lexiscope.bench.comparison import Comparison, Entry, compare, our_entries, peer_entries
 from lexiscope.bench.machine import Bystanders, this_machine
 from lexiscope.bench.ours import paths
 from lexiscope.bench.parts import Breakdown, break_down
@@ -44,6 +44,8 @@ class BenchConfig(Config):
     device: str = "cpu"
     peers: str | None = None
     """The Python interpreter that has other libraries. None: leave them out."""
+    tuned: bool = True
+    """With other libraries: measure a second time, with every process tuned by hand."""
     memory: bool = True
     scaling: bool = True
     parts: bool = False
@@ -73,7 +75,9 @@ def bench(config: BenchConfig = BenchConfig(), progress: Progress = SILENT) -> R
         with Bystanders() as others:
             with progress.task("Roof", total=None, unit="products"):
                 found = roof.measure(workloads[0], config.rounds)
-            tuning = tune(workloads[0], threads, config.peers) if config.peers and others_have.names else None
+            tuning = None
+            if config.peers and config.tuned and others_have.names:
+                tuning = tune(workloads[0], threads, config.peers)
             comparisons = list(
                 _comparisons(config, workloads, chosen, found, others_have.names, tuning, threads, progress)
             )
@@ -110,14 +114,9 @@ def _comparisons(
     for tuned in [None, tuning] if tuning else [None]:
         for workload in workloads:
             for architecture in config.architectures:
-                ours = {
-                    path: precision
-                    for path, precision in chosen.items()
-                    if config.paths or architecture == "topk" or path != "dense"
-                }
-                entries = our_entries(workload, architecture, ours, threads)
-                if config.peers:
-                    entries += peer_entries(workload, architecture, peers, config.peers, threads)
+                entries = _entries(config, workload, architecture, chosen, peers, threads)
+                if tuned is not None:
+                    entries = [dataclasses.replace(entry, memory=False) for entry in entries]
                 yield compare(
                     workload,
                     architecture,
@@ -126,9 +125,28 @@ def _comparisons(
                     rounds=config.rounds,
                     threads=threads,
                     tuning=tuned,
-                    memory=config.memory and tuned is None,
                     progress=progress,
                 )
+
+
+def _entries(
+    config: BenchConfig,
+    workload: Workload,
+    architecture: str,
+    chosen: dict[str, str],
+    peers: list[str],
+    threads: int,
+) -> list[Entry]:
+    """Who takes part. Left to choose, the dense path is for TopK only, and so is memory of slow paths without peers."""
+    everything = architecture == "topk" or config.paths is not None
+    ours = {path: precision for path, precision in chosen.items() if everything or path != "dense"}
+    entries = our_entries(workload, architecture, ours, threads)
+    weighed = entries if everything or config.peers else entries[-1:]
+    entries = [dataclasses.replace(entry, memory=config.memory and entry in weighed) for entry in entries]
+    if config.peers:
+        theirs = peer_entries(workload, architecture, peers, config.peers, threads)
+        entries += [dataclasses.replace(entry, memory=config.memory) for entry in theirs]
+    return entries
 
 
 def _breakdowns(

@@ -32,6 +32,8 @@ class Entry:
     """The kernel path, if it is ours."""
     precision: str | None = None
     """Of the product that its floor has; only ours have one."""
+    memory: bool = True
+    """Whether its memory is of interest."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,6 @@ def compare(
     rounds: int,
     threads: int,
     tuning: Tuning | None = None,
-    memory: bool = True,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Time all of them in turn, and measure the memory of each in a process of its own."""
@@ -103,15 +104,15 @@ def compare(
     measured = {key: outcome.timings[one.name] for key, one in floors.items() if one.name in outcome.timings}
     failures = dict(outcome.failures)
     peaks: dict[str, int] = {}
-    if memory:
-        with progress.task(f"{label}: memory", total=len(entries), unit="loops") as task:
-            for entry in entries:
-                task.advance(1, entry.contender.name)
-                if entry.contender.name not in failures:
-                    try:
-                        peaks[entry.contender.name] = peak_bytes(entry.contender)
-                    except WorkerError as error:
-                        failures[f"memory of {entry.contender.name}"] = str(error)
+    weighed = [entry.contender for entry in entries if entry.memory and entry.contender.name not in failures]
+    if weighed:
+        with progress.task(f"{label}: memory", total=len(weighed), unit="loops") as task:
+            for contender in weighed:
+                try:
+                    peaks[contender.name] = peak_bytes(contender)
+                except WorkerError as error:
+                    failures[f"memory of {contender.name}"] = str(error)
+                task.advance(1, contender.name)
     rows = [
         _row(entry, outcome.timings[entry.contender.name], peaks.get(entry.contender.name), measured)
         for entry in entries

@@ -23,6 +23,9 @@ ROWS = 512
 """Tokens that are multiplied at a time, so that what comes out can be used while it is in cache."""
 
 Blocks = Callable[[slice], Tensor]
+"""Gives the scores of a block of tokens."""
+Prepare = Callable[[Tensor, Tensor, int], Blocks]
+"""From x_TD, W_FD and the number of tokens in a block."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,7 @@ class Way:
 
     name: str
     precision: str
-    prepare: Callable[[Tensor, Tensor, int], Blocks]
-    """From x_TD, W_FD and the size of a block: what gives the scores of a block of tokens."""
+    prepare: Prepare
 
 
 def _float_mm(x_TD: Tensor, W_FD: Tensor, rows: int) -> Blocks:
@@ -40,18 +42,23 @@ def _float_mm(x_TD: Tensor, W_FD: Tensor, rows: int) -> Blocks:
     return lambda block: torch.mm(x_TD[block], W_FD.t(), out=out[: len(x_TD[block])])
 
 
-def _medium_mm(x_TD: Tensor, W_FD: Tensor, rows: int) -> Blocks:
-    multiply = _float_mm(x_TD, W_FD, rows)
+def _allowing(precision: str) -> Prepare:
+    """The product with ``torch.set_float32_matmul_precision``, which on some processors gives up float32."""
 
-    def blocks(block: slice) -> Tensor:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("medium")
-        try:
-            return multiply(block)
-        finally:
-            torch.set_float32_matmul_precision(before)
+    def prepare(x_TD: Tensor, W_FD: Tensor, rows: int) -> Blocks:
+        multiply = _float_mm(x_TD, W_FD, rows)
 
-    return blocks
+        def blocks(block: slice) -> Tensor:
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision(precision)
+            try:
+                return multiply(block)
+            finally:
+                torch.set_float32_matmul_precision(before)
+
+        return blocks
+
+    return prepare
 
 
 def _onednn(x_TD: Tensor, W_FD: Tensor, rows: int) -> Blocks:
@@ -60,7 +67,7 @@ def _onednn(x_TD: Tensor, W_FD: Tensor, rows: int) -> Blocks:
     return lambda block: linear(x_TD[block], packed, None, "none", [], "")
 
 
-def _bf16(prepare: Callable[[Tensor, Tensor, int], Blocks]) -> Callable[[Tensor, Tensor, int], Blocks]:
+def _bf16(prepare: Prepare) -> Prepare:
     return lambda x_TD, W_FD, rows: prepare(x_TD.bfloat16(), W_FD.bfloat16(), rows)
 
 
@@ -84,7 +91,8 @@ def _onednn_int8(x_TD: Tensor, W_FD: Tensor, rows: int) -> Blocks:
 WAYS = [
     Way("torch.mm", "fp32", _float_mm),
     Way("oneDNN", "fp32", _onednn),
-    Way("torch.mm with matmul precision medium", "fp32", _medium_mm),
+    Way("torch.mm, matmul precision high", "fp32", _allowing("high")),
+    Way("torch.mm, matmul precision medium", "fp32", _allowing("medium")),
     Way("torch.mm", "bf16", _bf16(_float_mm)),
     Way("oneDNN", "bf16", _bf16(_onednn)),
     Way("torch._int_mm", "int8", _int8_mm),

@@ -40,6 +40,9 @@ def run(
     scaling: Annotated[
         bool | None, typer.Option("--scaling/--no-scaling", help="Cost over a 64-fold range of sizes.")
     ] = None,
+    tuned: Annotated[
+        bool | None, typer.Option("--tuned/--no-tuned", help="With peers: also with every process tuned by hand.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for bench.json and the pictures.")] = Path("runs/bench"),
     json: Json = False,
 ) -> None:
@@ -63,6 +66,7 @@ def run(
         "parts": parts,
         "memory": memory,
         "scaling": scaling,
+        "tuned": tuned,
     }
     given = {key: value for key, value in asked.items() if value is not None}
     config = BenchConfig.read({**(QUICK if quick else {}), **given}, "bench")
