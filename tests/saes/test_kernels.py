@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels import backend, select, stock
+from lexiscope.saes.kernels import backend, stock, stock_select
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_relu, encode_topk
 from lexiscope.saes.kernels.native import library
@@ -90,21 +90,21 @@ def test_a_batch_on_which_nothing_fires_has_zero_output_and_gradients(path, enco
 def test_topk_in_groups_is_topk(num_latents, k, rng):
     """Oracle: torch.topk over the whole row; widths that do and do not divide into groups."""
     scores_TF = torch.randn(20, num_latents, generator=rng)
-    values_TK, latents_TK = select._largest(scores_TF, k)
+    values_TK, latents_TK = stock_select._largest(scores_TF, k)
     expected_TK = scores_TF.topk(k, dim=1).values
     torch.testing.assert_close(values_TK.sort(dim=1, descending=True).values, expected_TK, rtol=0, atol=0)
     torch.testing.assert_close(scores_TF.gather(1, latents_TK), values_TK, rtol=0, atol=0)
 
 
 def test_equal_scores_give_k_different_latents():
-    _, latents_TK = select._largest(torch.ones(3, 512), 16)
+    _, latents_TK = stock_select._largest(torch.ones(3, 512), 16)
     assert all(len(set(row)) == 16 for row in latents_TK.tolist())
 
 
 def test_block_size_moves_nothing(monkeypatch, rng):
     """Oracle: the whole batch at once. Scores of all tokens never exist together."""
     x_TD, W_FD, b_F = (torch.randn(*shape, generator=rng) for shape in ((37, D), (F, D), (F,)))
-    whole = select.select_topk(x_TD, W_FD, b_F, 5)
+    whole = stock_select.select_topk(x_TD, W_FD, b_F, 5)
     largest = 0
     addmm = torch.addmm
 
@@ -113,9 +113,9 @@ def test_block_size_moves_nothing(monkeypatch, rng):
         largest = max(largest, kwargs["out"].numel())
         return addmm(*args, **kwargs)
 
-    monkeypatch.setattr(select, "SCORES_PER_BLOCK", 4 * F)
+    monkeypatch.setattr(stock_select, "SCORES_PER_BLOCK", 4 * F)
     monkeypatch.setattr(torch, "addmm", watch)
-    blocks = select.select_topk(x_TD, W_FD, b_F, 5)
+    blocks = stock_select.select_topk(x_TD, W_FD, b_F, 5)
     assert largest == 4 * F
     torch.testing.assert_close(blocks.dense(), whole.dense())
 
