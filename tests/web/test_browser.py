@@ -88,12 +88,15 @@ def test_from_the_shelf_to_a_feature_to_your_own_text(watched, address, shoot):
     shoot(page, "dictionary")
 
     page.get_by_role("link", name=re.compile("^Density")).click()
+    page.wait_for_url("**descending=true**")
     densities = [float(text.rstrip(" %")) for text in page.locator(".list tbody td:nth-child(5)").all_inner_texts()]
     assert densities == sorted(densities, reverse=True)
     page.get_by_role("link", name=re.compile("^Density")).click()
+    page.wait_for_url("**descending=false**")  # loaded: from here on the page listens for keys
     assert page.locator("th[aria-sort=ascending]").count() == 1
 
     page.keyboard.press("/")
+    playwright.expect(page.get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("mary")
     page.keyboard.press("Enter")
     page.wait_for_url("**search=mary**")
