@@ -22,7 +22,7 @@ from lexiscope.saes.kernels.native.library import SIZE, Function
 HAS_NATIVE = library.loaded().dll is not None
 needs_native = pytest.mark.skipif(not HAS_NATIVE, reason=f"no native library: {library.loaded().reason}")
 PATHS = ["dense", "stock", *(["native"] if HAS_NATIVE else [])]
-TUNE = Function("lx_tune_rows", SIZE, SIZE, SIZE)
+TUNE = Function("lx_tune_rows", SIZE, SIZE, SIZE, SIZE)
 
 
 @contextlib.contextmanager
@@ -36,12 +36,12 @@ def threads(number):
 
 
 @contextlib.contextmanager
-def tuned(cache, multiply_adds, entries):
-    TUNE(cache, multiply_adds, entries)
+def tuned(cache, multiply_adds, entries, per_column):
+    TUNE(cache, multiply_adds, entries, per_column)
     try:
         yield
     finally:
-        TUNE(2**30, 2**15, 2**19)
+        TUNE(2**30, 2**15, 2**19, 6)
 
 
 @contextlib.contextmanager
@@ -111,11 +111,17 @@ def test_products_are_those_of_dense_matrices(path, problem):
 
 @needs_native
 @pytest.mark.parametrize("isa", library.INSTRUCTION_SETS)
-@given(problem=problems(), cache=st.sampled_from([2**8, 2**12, 2**30]), entries=st.sampled_from([1, 50, 2**19]))
-@settings(max_examples=40, deadline=None)
-def test_native_products_down_every_path(isa, problem, cache, entries):
+@given(
+    problem=problems(),
+    cache=st.sampled_from([2**8, 2**12, 2**30]),
+    entries=st.sampled_from([1, 50, 2**19]),
+    per_column=st.sampled_from([0, 2**20]),
+)
+@settings(max_examples=60, deadline=None)
+def test_native_products_down_every_path(isa, problem, cache, entries, per_column):
     """Tiles of all widths, threads for the smallest work, dot products in pieces; one thread and three, bit for bit."""
-    with backend.use("native"), instructions(isa), tuned(cache, 1, entries), pytest.MonkeyPatch.context() as patch:
+    tuning = tuned(cache, 1, entries, per_column)
+    with backend.use("native"), instructions(isa), tuning, pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows, "FULL_SHARE", 2.0)
         with threads(3):
             assert_right(problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import itertools
 import math
 import mmap
 import platform
@@ -35,6 +36,8 @@ class Pool:
 
     def __init__(self) -> None:
         self._idle: list[mmap.mmap] = []
+        self._leases: dict[int, int] = {}
+        self._numbers = itertools.count()
         self.bytes_used = self.most_bytes_used = 0
 
     @property
@@ -48,8 +51,14 @@ class Pool:
             return torch.empty(tuple(shape), dtype=dtype)
         block = self._take(size)
         lease = np.frombuffer(block, dtype=np.uint8)  # torch holds on to it for as long as the memory is in use
-        weakref.finalize(lease, self._give_back, block).atexit = False
+        address = lease.ctypes.data
+        self._leases[address] = next(self._numbers)
+        weakref.finalize(lease, self._give_back, block, address).atexit = False
         return torch.from_numpy(lease).view(dtype).view(tuple(shape))
+
+    def lease(self, tensor: Tensor) -> int | None:
+        """A number for the memory a tensor starts at, until that is given back. None: it is not of the pool."""
+        return self._leases.get(tensor.data_ptr())
 
     def release(self) -> None:
         """Give back what lies idle."""
@@ -66,7 +75,8 @@ class Pool:
                     return block
         return _fresh(size)
 
-    def _give_back(self, block: mmap.mmap) -> None:
+    def _give_back(self, block: mmap.mmap, address: int) -> None:
+        self._leases.pop(address, None)
         self.bytes_used -= len(block)
         self._idle.append(block)
         while self.bytes_idle > self.most_bytes_used:
@@ -90,6 +100,11 @@ _pool = Pool()
 def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     """An uninitialised tensor in main memory for a short while, from a pool of blocks that the process keeps."""
     return _pool.empty(shape, dtype)
+
+
+def lease(tensor: Tensor) -> int | None:
+    """A number for the memory a tensor starts at, until that is given back. None: it is not of the pool."""
+    return _pool.lease(tensor)
 
 
 def release() -> None:

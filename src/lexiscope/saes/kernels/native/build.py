@@ -43,7 +43,7 @@ def build() -> Path:
     library = folder / f"kernels-{_key(compiler)}.so"
     if library.exists():
         return library
-    with _alone(folder / "lock"):
+    with _alone(library.with_suffix(".lock")):
         if not library.exists():
             _compile(compiler, library)
     return library

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from lexiscope.core import memory
-from lexiscope.saes.kernels.native.library import F32, I32, I64, SIZE, Function
+from lexiscope.saes.kernels.native import looks
+from lexiscope.saes.kernels.native.library import F32, F64, I32, I64, SIZE, Function
 
 _WEIGHTED_ROWS = Function("lx_weighted_rows", F32, I64, I64, F32, F32.or_none(), F32, SIZE, SIZE, SIZE)
 _ROW_DOTS = Function("lx_row_dots", F32, F32, I64, I64, F32, SIZE, SIZE)
 _TRANSPOSE = Function("lx_transpose", I64, I64, I32, I32, I32, SIZE, SIZE)
 _WEIGHTED_COLUMNS = Function(
     "lx_weighted_columns",
-    *(F32, I32, I32, I32, F32, F32.or_none(), F32, F32.or_none(), F32.or_none(), SIZE, SIZE, SIZE),
+    *(F32, I32, I32, I32, F32, F32.or_none(), F32, F32.or_none(), F32.or_none(), F32.or_none(), F64, SIZE, SIZE, SIZE),
 )
 
 FULL_SHARE = 1 / 4
@@ -84,6 +85,10 @@ def _columns(
     num_columns, (num_rows, width) = len(columns.starts_F1) - 1, right_RD.shape
     out_FD = memory.empty((num_columns, width))
     sums_F = right_RD.new_empty(num_columns) if with_sums else None
-    dots_N = torch.empty_like(weights_N) if left_FD is not None else None
-    _WEIGHTED_COLUMNS(right_RD, *columns, weights_N, left_FD, out_FD, sums_F, dots_N, num_rows, num_columns, width)
+    dots_N, along_F = (None, None) if left_FD is None else (torch.empty_like(weights_N), torch.empty(num_columns))
+    norms = torch.empty(2, dtype=torch.float64)
+    _WEIGHTED_COLUMNS(
+        right_RD, *columns, weights_N, left_FD, out_FD, sums_F, dots_N, along_F, norms, num_rows, num_columns, width
+    )
+    looks.remember(out_FD, left_FD, norms, along_F)
     return out_FD, sums_F, dots_N
