@@ -59,7 +59,7 @@ def _zeros(like: Tensor, dtype: torch.dtype) -> Tensor:
 
 def look(grad: Tensor, unit_rows: Tensor | None) -> Look:
     """The first pass. ``unit_rows``: the parameter, if its rows have length 1. The gradient may be changed to match."""
-    match _path(grad):
+    match _path(grad) if unit_rows is None else _path(grad, unit_rows):
         case "native":
             return Look(*native.look(grad, unit_rows))
         case "triton":
@@ -80,7 +80,7 @@ def update(
 
     ``unit`` is what `look` found along unit rows: then rows end with length 1. The gradient may be used up.
     """
-    match _path(parameter):
+    match _path(parameter, grad):
         case "native":
             native.update(parameter, grad, moments, rates, scale, unit)
             return
@@ -103,9 +103,15 @@ def update(
         rows_RD.div_(rows_RD.norm(dim=1, keepdim=True).clamp_min(torch.finfo(parameter.dtype).tiny))
 
 
-def _path(tensor: Tensor) -> str:
-    """Parameters that do not lie in one piece are left to torch."""
-    return backend.path(tensor) if tensor.is_contiguous() else "stock"
+def _path(*tensors: Tensor) -> str:
+    """What does not lie in one piece is left to torch, as are rows that no program of Triton's could hold."""
+    path = backend.path(*tensors) if all(tensor.is_contiguous() for tensor in tensors) else "stock"
+    if path == "triton":
+        from lexiscope.saes.kernels.triton.launch import WIDEST_ROW
+
+        if any(tensor.ndim and tensor.shape[-1] > WIDEST_ROW for tensor in tensors):
+            return "stock"
+    return path
 
 
 def _fused(parameter: Tensor, grad: Tensor, first: Tensor, second: Tensor, rates: Rates) -> None:

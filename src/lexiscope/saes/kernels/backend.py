@@ -3,10 +3,10 @@
     dense    the formulas in plain dense torch: slow, the oracle of the tests
     stock    stock torch operators, everywhere
     native   C++ for processors, float32, compiled at first use; where it can't be, stock serves instead
-    triton   for CUDA devices, where Triton is installed
+    triton   for the current CUDA device, where Triton is installed; elsewhere only if asked for, in its interpreter
 
 Left alone, the fastest that serves the tensors at hand is taken. ``use(name)`` or the environment variable
-LEXISCOPE_KERNELS ask for one; what it can't serve (native: float64, CUDA) still goes to stock.
+LEXISCOPE_KERNELS ask for one; what it can't serve (native: float64, CUDA; triton: the CPU) still goes to stock.
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ def path(*tensors: Tensor) -> str:
     on = {tensor.device.type for tensor in tensors}
     if asked != "triton" and on == {"cpu"} and all(tensor.dtype == torch.float32 for tensor in tensors):
         return "native" if library.loaded().dll is not None else "stock"
-    if asked != "native" and (on == {"cuda"} or asked == "triton") and has_triton():
-        return "triton"
-    return "stock"
+    if asked == "native" or not has_triton():
+        return "stock"
+    if on == {"cuda"}:  # Triton launches on the current device and nowhere else
+        return "triton" if {tensor.device.index for tensor in tensors} == {torch.cuda.current_device()} else "stock"
+    return "triton" if asked == "triton" and _interprets() else "stock"
 
 
 def asked_for() -> str | None:
@@ -93,10 +95,22 @@ def has_triton() -> bool:
     )
 
 
+def _interprets() -> bool:
+    from lexiscope.saes.kernels.triton.launch import interpreted
+
+    return interpreted()
+
+
 def _check(name: str, where: str) -> None:
     if name not in NAMES:
         raise InputError(f"{where}: there are no kernels called {name!r}; choose one of {', '.join(NAMES)}")
     if name == "native" and library.loaded().dll is None:
         raise InputError(f"{where}: native kernels can't run here ({library.loaded().reason}); use stock")
-    if name == "triton" and not has_triton():
-        raise InputError(f"{where}: triton kernels can't run here (triton is not installed); use stock")
+    if name == "triton":
+        if not has_triton():
+            raise InputError(f"{where}: triton kernels can't run here (triton is not installed); use stock")
+        if not (torch.cuda.is_available() or _interprets()):
+            raise InputError(
+                f"{where}: triton kernels can't run here (no CUDA device); use stock or native, or set "
+                "TRITON_INTERPRET=1 to run them slowly in Triton's interpreter"
+            )
