@@ -28,7 +28,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 class Pool:
-    """Uninitialised tensors in main memory; when one dies, its memory serves the next of the same size.
+    """Uninitialised tensors in main memory; when one dies, its memory serves the next of about its size.
 
     Blocks ask for large pages, where the system has them. At most as much lies idle as was once in use together; the
     longest idle goes first. A tensor may die in any thread at any moment, so nothing here waits for a lock.
@@ -50,7 +50,7 @@ class Pool:
         if size < LARGE_BYTES:
             return torch.empty(tuple(shape), dtype=dtype)
         block = self._take(size)
-        lease = np.frombuffer(block, dtype=np.uint8)  # torch holds on to it for as long as the memory is in use
+        lease = np.frombuffer(block, dtype=np.uint8, count=size)  # torch holds on to it for as long as the memory is in use
         address = lease.ctypes.data
         self._leases[address] = next(self._numbers)
         weakref.finalize(lease, self._give_back, block, address).atexit = False
@@ -66,14 +66,19 @@ class Pool:
         self.most_bytes_used = self.bytes_used
 
     def _take(self, size: int) -> mmap.mmap:
-        self.bytes_used += size
+        block = self._find(size) or _fresh(size)
+        self.bytes_used += len(block)
         self.most_bytes_used = max(self.most_bytes_used, self.bytes_used)
-        for block in reversed(list(self._idle)):
-            if len(block) == size:
-                with contextlib.suppress(ValueError):  # another thread was faster
-                    self._idle.remove(block)
-                    return block
-        return _fresh(size)
+        return block
+
+    def _find(self, size: int) -> mmap.mmap | None:
+        """The smallest idle block that is large enough and not twice as large as need be; of equal ones the last."""
+        fitting = [block for block in reversed(list(self._idle)) if size <= len(block) <= 2 * size]
+        for block in sorted(fitting, key=len):
+            with contextlib.suppress(ValueError):  # another thread was faster
+                self._idle.remove(block)
+                return block
+        return None
 
     def _give_back(self, block: mmap.mmap, address: int) -> None:
         self._leases.pop(address, None)

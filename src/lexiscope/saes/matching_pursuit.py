@@ -76,7 +76,7 @@ class MatchingPursuit(SparseAutoencoder):
         return _gathered(way.latents_KT.T, values_KT.T, self.num_latents)
 
     def decode(self, codes: SparseCodes) -> Tensor:
-        return decode_rows(codes, self.W_FD) + self.b_D
+        return decode_rows(codes, self.W_FD, self.b_D)
 
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:  # noqa: ARG002
         return {"reconstruction": mean_square_error(output_TD, batch.target_TD)}

@@ -48,7 +48,7 @@ class Fixed(SparseAutoencoder):
         """
 
     def decode(self, codes: SparseCodes) -> Tensor:
-        return decode_rows(codes, self.directions_FD) + self.mean_D
+        return decode_rows(codes, self.directions_FD, self.mean_D)
 
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:  # noqa: ARG002
         return {"reconstruction": mean_square_error(output_TD, batch.target_TD)}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lexiscope.core import memory
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes.kernels.gather import (
     column_sums,
@@ -23,26 +24,33 @@ from lexiscope.saes.kernels.select import select_above, select_batch_topk, selec
 
 def encode_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
     """The k largest positive entries of (x - centre) Wᵀ + b in every row, with gradients for all four tensors."""
-    centred_TD = (x_TD - centre_D).detach()
+    centred_TD = _centred(x_TD, centre_D)
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_topk(centred_TD, W_FD, b_F, k))
 
 
 def encode_relu(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
     """Every positive entry of (x - centre) Wᵀ + b, with gradients for all four tensors."""
-    centred_TD = (x_TD - centre_D).detach()
+    centred_TD = _centred(x_TD, centre_D)
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_positive(centred_TD, W_FD, b_F))
 
 
 def encode_above(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, floor_F: Tensor | float) -> SparseCodes:
     """Every entry of (x - centre) Wᵀ + b above the floor, with gradients for all four tensors, not the floor."""
-    centred_TD = (x_TD - centre_D).detach()
+    centred_TD = _centred(x_TD, centre_D)
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_above(centred_TD, W_FD, b_F, floor_F))
 
 
 def encode_batch_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, k: float) -> SparseCodes:
     """The round(k · T) largest positive entries of (x - centre) Wᵀ + b, with gradients for all four tensors."""
-    centred_TD = (x_TD - centre_D).detach()
+    centred_TD = _centred(x_TD, centre_D)
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_batch_topk(centred_TD, W_FD, b_F, k))
+
+
+@torch.no_grad()
+def _centred(x_TD: Tensor, centre_D: Tensor) -> Tensor:
+    if x_TD.device.type != "cpu":
+        return x_TD - centre_D
+    return torch.sub(x_TD, centre_D, out=memory.empty(x_TD.shape, torch.result_type(x_TD, centre_D)))
 
 
 def _attach(
