@@ -50,7 +50,8 @@ class Pool:
         if size < LARGE_BYTES:
             return torch.empty(tuple(shape), dtype=dtype)
         block = self._take(size)
-        lease = np.frombuffer(block, dtype=np.uint8, count=size)  # torch holds on to it for as long as the memory is in use
+        # Torch holds on to it for as long as the memory is in use.
+        lease = np.frombuffer(block, dtype=np.uint8, count=size)
         address = lease.ctypes.data
         self._leases[address] = next(self._numbers)
         weakref.finalize(lease, self._give_back, block, address).atexit = False
