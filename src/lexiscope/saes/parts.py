@@ -16,13 +16,6 @@ def mean_square_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
     return mean_square(output_TD, target_TD)
 
 
-def normalised_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
-    """Σ ‖x̂ - x‖² / Σ ‖x - x̄‖² over the batch; 0 where the target does not vary."""
-    variance = (target_TD - target_TD.mean(0)).square().sum()
-    error = (output_TD - target_TD).square().sum()
-    return torch.where(variance > 0, error / variance.clamp_min(torch.finfo(variance.dtype).tiny), 0.0 * error)
-
-
 def random_directions(num_latents: int, width: int, *, seed: int) -> Tensor:
     """Unit vectors uniform on the sphere, float32 [F, D]."""
     rows_FD = torch.randn(num_latents, width, generator=generator(seed, "directions"))

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes import Batch, SparseAutoencoder, TrainingState
-from lexiscope.saes.kernels.decode import decode_rows
-from lexiscope.saes.kernels.encode import encode_topk
-from lexiscope.saes.parts import normalised_error
+from lexiscope.saes.kernels.subset import subset_error
 from lexiscope.train.terms.term import Term, TermConfig, linear
 
 
@@ -45,9 +44,15 @@ class AuxK(Term):
             return {}
         sae = self.dictionary
         error_TD = (batch.target_TD - output_TD).detach()
-        W_enc_GD, b_enc_G, W_dec_GD = (
-            weights.index_select(0, dead) for weights in (sae.W_enc_FD, sae.b_enc_F, sae.W_dec_FD)
+        variance = (error_TD - error_TD.mean(0)).square().sum()
+        left = subset_error(
+            (batch.input_TD - sae.centre_D).detach(),
+            error_TD,
+            dead,
+            sae.W_enc_FD,
+            sae.b_enc_F,
+            sae.W_dec_FD,
+            self.config.k_aux or max(1, sae.width // 2),
         )
-        k_aux = self.config.k_aux or max(1, sae.width // 2)
-        dead_codes = encode_topk(batch.input_TD, sae.centre_D.detach(), W_enc_GD, b_enc_G, k_aux)
-        return {"auxk": self.config.coefficient * normalised_error(decode_rows(dead_codes, W_dec_GD), error_TD)}
+        share = torch.where(variance > 0, left / variance.clamp_min(torch.finfo(variance.dtype).tiny), 0.0 * left)
+        return {"auxk": self.config.coefficient * share}
