@@ -17,8 +17,13 @@ class DeadLatents:
 
     def update(self, codes: SparseCodes) -> None:
         """Take in one batch; call once per optimizer step. The batch counts as a whole, not token by token."""
+        self.silent_tokens_F = self.silent_tokens_F.to(codes.latents.device)
         self.silent_tokens_F += codes.num_tokens
         self.silent_tokens_F[codes.latents] = 0
+
+    def revive(self, latents: Tensor) -> None:
+        """These start again somewhere else: their silence begins now."""
+        self.silent_tokens_F[latents] = 0
 
     @property
     def mask_F(self) -> Tensor:
