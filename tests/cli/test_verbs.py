@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import write_model
+from .conftest import with_set, write_model
 
 Run = Callable[..., "tuple[int, str, str]"]
 
@@ -269,3 +269,14 @@ def test_finetune(lexiscope: Run, run_folder: Path, tmp_path: Path) -> None:
     refused(lexiscope("finetune", run_folder / "store", "--out", tmp_path / "x"), "store")
     refused(lexiscope("finetune", run_folder / "sae", "--out", tmp_path / "x", "--set", "loss=mse"), "loss")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_that_diverges_fails_and_leaves_nothing(lexiscope: Run, run_folder: Path, tmp_path: Path) -> None:
+    """Planted: a learning rate at which the second loss overflows."""
+    settings = ["optimise.lr=1e30", "optimise.tokens=20000", "optimise.batch_tokens=500", "optimise.heldout_tokens=400"]
+    code, out, err = lexiscope("train", "--store", run_folder / "store", *with_set(settings), "--out", tmp_path / "sae")
+    assert code == 1, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert "though the activations are finite: the weights have run away; lower optimise.lr (now 1e+30)" in err
+    assert not list(tmp_path.iterdir())

@@ -163,7 +163,7 @@ def test_in_use_there_are_no_entries_of_value_zero(sae, x_TD):
     torch.testing.assert_close(codes.dense(), scores_TF * (scores_TF > sae.activation.threshold_F))
 
 
-@pytest.mark.parametrize("l0", [0.5, 3.25, 12.0])
+@pytest.mark.parametrize("l0", [0.5, 3.25, 8.0])
 def test_calibrated_l0_is_exact_and_thresholds_keep_their_ratios(sae, sample_TD, l0):
     x_TD = sample_TD.double()
     before_F = sae.activation.threshold_F.detach().clone()
@@ -179,7 +179,10 @@ def test_thresholds_stay_above_zero(sae, x_TD):
     assert sae.activation.threshold_F.min() > 0
 
 
-def test_it_starts_with_one_threshold_and_the_l0_asked_for(sample_TD):
-    sae = jumprelu.JumpReLU.from_sample(jumprelu.Config(num_latents=F, start_l0=1.5), Batch.same(sample_TD)).eval()
-    assert len(sae.encode(sample_TD)) == 1.5 * len(sample_TD)
-    assert sae.activation.threshold_F.unique().numel() == 1
+def test_it_starts_with_the_l0_asked_for(sample_TD):
+    """One threshold for all; never more than a quarter of the latents."""
+    for l0, expected in ((1.5, 1.5), (100, F / 4)):
+        sae = jumprelu.JumpReLU.from_sample(jumprelu.Config(num_latents=F), Batch.same(sample_TD)).eval()
+        sae.start(sample_TD, l0)
+        assert len(sae.encode(sample_TD)) == expected * len(sample_TD)
+        assert sae.activation.threshold_F.unique().numel() == 1

@@ -70,10 +70,13 @@ def test_p_annealing_keeps_the_value_of_l1_and_changes_its_gradient(sample_TD):
 
 
 @pytest.mark.parametrize("l0", [0.5, 3.25, 18.0])
-def test_calibrated_l0_is_exact(sae, sample_TD, l0):
+def test_it_starts_with_the_l0_asked_for_and_is_never_calibrated(sae, sample_TD, l0):
     x_TD = sample_TD.double()
-    sae.calibrate(x_TD, l0)
-    assert len(sae.encode(x_TD)) == round(l0 * len(x_TD))
+    sae.start(x_TD, l0)
+    before = sae.encode(x_TD)
+    assert len(before) == round(min(l0, F / 4) * len(x_TD))
+    sae.calibrate(x_TD, 2.0)
+    assert torch.equal(sae.encode(x_TD).dense(), before.dense())
 
 
 def test_only_the_plain_penalty_holds_rows_at_unit_length(sae):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated
 
@@ -64,6 +65,7 @@ def options(
 def main() -> None:
     """Run a verb. Exit code 0: done, 1: it failed, 2: what was given is wrong, 130: interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    warnings.formatwarning = lambda message, *_, **__: f"lexiscope: warning: {message}\n"
     try:
         app()
     except LexiscopeError as error:

@@ -4,6 +4,7 @@ LexiscopeError            exit code 1   the run failed
 ├── InputError            exit code 2   what the user gave is wrong
 │   ├── ArtifactError     exit code 2   a folder on disk is not what it should be
 │   └── CorpusError       exit code 2   text that can't be read or has nothing in it
+├── TrainingError         exit code 1   a run came to nothing and was not saved
 ├── SelfCheckError        exit code 1   a result contradicts itself and was not saved
 └── SweepError            exit code 1   some runs of a sweep failed
 """
@@ -29,6 +30,10 @@ class ArtifactError(InputError):
 
 class CorpusError(InputError):
     """A text source can't be read, or has no usable document."""
+
+
+class TrainingError(LexiscopeError):
+    """A training run came to nothing, such as a loss that is not a number; nothing was saved."""
 
 
 class SelfCheckError(LexiscopeError):

@@ -73,16 +73,18 @@ class Activation(nn.Module, ABC):
         """L0 that the activation itself guarantees in training. None: a penalty decides."""
         return self.options.fixed_l0
 
-    @property
-    def start_l0(self) -> float | None:
-        """L0 of the first weights, on a sample of activations. None: what comes of zero biases."""
-        return self.fixed_l0
-
     def after_step(self, codes: SparseCodes) -> None:
         """Called once after every optimizer step with the codes of its batch."""
 
+    def steer(self, excess: float) -> None:
+        """Help a penalty to hold L0; ``excess`` is log(L0 / what it should be by now)."""
+
     def calibrate(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
-        """Move thresholds or biases so that the mean L0 on these activations is ``l0``."""
+        """Set thresholds so that the mean L0 on these activations is ``l0``."""
+
+    def start(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
+        """The same before the first step, when biases may move too."""
+        self.calibrate(x_TD, centre_D, W_FD, b_F, l0)
 
     def absorb(self, scale: float) -> None:
         """Take over a change of units: scores become 1 / scale as large."""

@@ -220,6 +220,15 @@ class SparseAutoencoder(nn.Module, ABC):
     def after_step(self, codes: SparseCodes) -> None:
         """Called once after every optimizer step with the codes of its batch: running numbers move here only."""
 
+    def start(self, sample_TD: Tensor, l0: float | None = None) -> None:
+        """Set the thresholds or biases of first weights on a sample: mean L0 becomes ``l0``.
+
+        None: the L0 that the settings promise, or some guess. Architectures without thresholds have nothing to set.
+        """
+
+    def steer(self, excess: float) -> None:
+        """Called once after every optimizer step of a run that steers L0, with log(L0 / what it should be by now)."""
+
     def calibrate(self, x_TD: Tensor, l0: float | None = None) -> None:
         """Set what stands in for the training's choice over a batch, on held-out activations: mean L0 becomes ``l0``.
 

@@ -22,6 +22,8 @@ from lexiscope.saes.parts import mean_square_error
 
 START_TOKENS = 4096
 """Of the sample, to set the first thresholds on."""
+START_L0 = 128
+"""Where nothing says how many latents should fire: more than are wanted, and yet so few that the start is fast."""
 
 
 class LinearDictionary(SparseAutoencoder):
@@ -56,9 +58,10 @@ class LinearDictionary(SparseAutoencoder):
         sae.start(sample.input_TD)
         return sae
 
-    def start(self, sample_TD: Tensor) -> None:
-        """First thresholds or biases, on a sample, for first weights that are there already."""
-        self.calibrate(sample_TD[:START_TOKENS], self.activation.start_l0)
+    @torch.no_grad()
+    def start(self, sample_TD: Tensor, l0: float | None = None) -> None:
+        l0 = self.activation.fixed_l0 or min(l0 or START_L0, self.num_latents / 4)  # half of all scores are negative
+        self.activation.start(sample_TD[:START_TOKENS], self.centre_D, self.W_enc_FD, self.b_enc_F, l0)
 
     @property
     def centre_D(self) -> Tensor:
@@ -69,7 +72,7 @@ class LinearDictionary(SparseAutoencoder):
         return self.activation.encode(x_TD, self.centre_D, self.W_enc_FD, self.b_enc_F)
 
     def decode(self, codes: SparseCodes) -> Tensor:
-        return decode_rows(codes, self.W_dec_FD) + self.b_dec_D
+        return decode_rows(codes, self.W_dec_FD, self.b_dec_D)
 
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:
         return {
@@ -89,6 +92,9 @@ class LinearDictionary(SparseAutoencoder):
 
     def after_step(self, codes: SparseCodes) -> None:
         self.activation.after_step(codes)
+
+    def steer(self, excess: float) -> None:
+        self.activation.steer(excess)
 
     @torch.no_grad()
     def calibrate(self, x_TD: Tensor, l0: float | None = None) -> None:

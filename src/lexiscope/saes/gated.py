@@ -35,8 +35,6 @@ class Options(activation.Options):
     l1_coefficient: float | None = Field(None, ge=0)
     """λ, for activations scaled to mean ‖x‖² = D. None: L0 is steered instead."""
 
-    start_l0: float = Field(64, gt=0)
-
     @property
     def remedies(self) -> tuple[str, ...]:
         return ("auxk",)
@@ -83,10 +81,6 @@ class Activation(activation.Activation):
             "sparsity": coefficient * state.sparsity_scale * costs_N.sum() / batch.target_TD.numel(),
             "gate": mean_square_error(rest_TD + decode_rows(gates, W_dec_FD), batch.target_TD),
         }
-
-    @property
-    def start_l0(self) -> float:
-        return min(self.options.start_l0, self.num_latents / 8)
 
     @property
     def unit_rows(self) -> bool:

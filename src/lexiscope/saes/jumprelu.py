@@ -20,6 +20,7 @@ pre-activation loss 3e-6). T tokens, D model width, F latents, N entries.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -37,6 +38,8 @@ from lexiscope.saes.parts import floor_for_l0
 TANH_SCALE = 4.0
 LOWEST = 1e-3
 """Thresholds stay above it: at zero a threshold has no gradient any more."""
+STEER = 0.1
+"""L0 falls about as the 2nd to 8th power of thresholds: each step takes back a fifth of an excess or more."""
 
 
 class Options(activation.Options):
@@ -47,8 +50,6 @@ class Options(activation.Options):
     """ε, in the units of scores, which have a standard deviation of 1 at the start."""
     pre_activation_coefficient: float = Field(0, ge=0)
     """λ_p."""
-    start_l0: float = Field(64, gt=0)
-    """L0 before the first step, set by a threshold common to all latents."""
 
     @property
     def remedies(self) -> tuple[str, ...]:
@@ -111,19 +112,21 @@ class Activation(activation.Activation):
         back_N = dead_F[codes.latents]
         return below + (scores_N[back_N] - self.threshold_F[codes.latents[back_N]]).relu().sum()
 
-    @property
-    def start_l0(self) -> float:
-        return min(self.options.start_l0, self.num_latents / 8)
-
     @torch.no_grad()
     def after_step(self, codes: SparseCodes) -> None:  # noqa: ARG002
         self.threshold_F.clamp_(min=LOWEST)
 
     @torch.no_grad()
+    def steer(self, excess: float) -> None:
+        """All thresholds by one factor: gradients alone move them by no more than a learning rate per step."""
+        self.threshold_F.mul_(math.exp(STEER * excess)).clamp_(min=LOWEST)
+
+    @torch.no_grad()
     def calibrate(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
         """One factor for all thresholds."""
-        scale_F = self.threshold_F
-        self.threshold_F.mul_(floor_for_l0(x_TD - centre_D, W_FD / scale_F[:, None], b_F / scale_F, l0))
+        units_F = self.threshold_F
+        factor = floor_for_l0(x_TD - centre_D, W_FD / units_F[:, None], b_F / units_F, l0)
+        self.threshold_F.mul_(factor).clamp_(min=LOWEST)
 
     @torch.no_grad()
     def absorb(self, scale: float) -> None:

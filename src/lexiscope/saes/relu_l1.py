@@ -42,8 +42,6 @@ class Options(activation.Options):
     steered to a target instead."""
     p_end: float = Field(1.0, gt=0, le=1)
     """p at the end; 1 is L1 throughout."""
-    start_l0: float = Field(64, gt=0)
-    """L0 of the first weights, set by a bias common to all latents."""
 
     @property
     def needs_target_l0(self) -> bool:
@@ -83,13 +81,9 @@ class Activation(activation.Activation):
         scale = (total / powers).detach()
         return powers * scale
 
-    @property
-    def start_l0(self) -> float:
-        return min(self.options.start_l0, self.num_latents / 8)
-
     @torch.no_grad()
-    def calibrate(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
-        """One number added to all biases."""
+    def start(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
+        """One number added to all biases. After training that would move every code, so there is no `calibrate`."""
         b_F.sub_(floor_for_l0(x_TD - centre_D, W_FD, b_F, l0))
 
     @property

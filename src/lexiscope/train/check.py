@@ -21,8 +21,12 @@ class Fidelity(NamedTuple):
 
 
 @torch.no_grad()
-def fidelity(sae: SparseAutoencoder, batches: Iterable[Batch | Tensor]) -> Fidelity:
-    """As it will be used: in eval mode. Sums over all batches first, in float64, and one division at the end."""
+def fidelity(sae: SparseAutoencoder, batches: Iterable[Batch | Tensor], scale_D: Tensor | None = None) -> Fidelity:
+    """As it will be used: in eval mode. Sums over all batches first, in float64, and one division at the end.
+
+    Args:
+        scale_D: units in which the FVU is measured, for hook points side by side that have different ones.
+    """
     training = sae.training
     sae.eval()
     tokens, active, error, squares = 0, 0, 0.0, 0.0
@@ -32,7 +36,10 @@ def fidelity(sae: SparseAutoencoder, batches: Iterable[Batch | Tensor]) -> Fidel
         codes = sae.encode(x_TD)
         tokens += len(x_TD)
         active += len(codes)
-        error += float((target_TD - sae.reconstruct(x_TD, codes)).double().square().sum())
+        output_TD = sae.reconstruct(x_TD, codes)
+        if scale_D is not None:
+            target_TD, output_TD = target_TD * scale_D, output_TD * scale_D
+        error += float((target_TD - output_TD).double().square().sum())
         squares += float(target_TD.double().square().sum())
         sum_D += target_TD.double().sum(0)
     sae.train(training)
@@ -41,17 +48,22 @@ def fidelity(sae: SparseAutoencoder, batches: Iterable[Batch | Tensor]) -> Fidel
 
 
 def check_saved(
-    folder: Path, trained: SparseAutoencoder, expected: Fidelity, raw_batches: Iterable[Batch | Tensor]
+    folder: Path,
+    trained: SparseAutoencoder,
+    expected: Fidelity,
+    raw_batches: Iterable[Batch | Tensor],
+    scale_D: Tensor | None = None,
 ) -> Fidelity:
     """Load the weights in ``folder`` and measure them on raw activations.
 
-    ``expected`` is what the model in training measured on the same activations in its own, normalised units. Rounding
-    may swap a few latents that tie for the last place, so the two need not be equal to the last bit.
+    ``expected`` is what the model in training measured on the same activations in its own, normalised units, which are
+    ``scale_D`` times as large. Rounding may swap a few latents that tie for the last place, so the two need not be
+    equal to the last bit.
 
     Raises:
         SelfCheckError: the saved model fires or reconstructs differently.
     """
-    saved = fidelity(type(trained).read_weights(trained.settings(), folder), raw_batches)
+    saved = fidelity(type(trained).read_weights(trained.settings(), folder), raw_batches, scale_D)
     l0_moved = abs(saved.l0 - expected.l0) > 0.002 * expected.l0 + 0.01
     fvu_moved = not abs(saved.fvu - expected.fvu) <= 0.002 * expected.fvu + 1e-5
     if l0_moved or fvu_moved:

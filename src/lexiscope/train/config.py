@@ -9,6 +9,7 @@ from pydantic import Field
 from lexiscope.core.config import Config
 from lexiscope.core.errors import InputError
 from lexiscope.saes.base import SaeConfig
+from lexiscope.saes.repair import Repair
 from lexiscope.train.normalise import Normalisation
 from lexiscope.train.precision import Precision
 from lexiscope.train.terms import AnyTerm
@@ -42,6 +43,8 @@ class TrainConfig(Config):
     """The units of training; the saved weights take them over."""
     precision: Precision = "float32"
     """bfloat16 rounds activations and matrices in both passes; the optimizer always moves float32 masters."""
+    repair: tuple[Repair, ...] = ()
+    """What is mended before saving: ``["duplicates", "shrinkage"]``, see `lexiscope.saes.repair`."""
     weights_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """How matrices are saved. Biases and thresholds are always float32."""
     optimizer_bits: Literal[8, 32] = 32

@@ -101,6 +101,7 @@ def finetune(
 
     Raises:
         InputError: ``out`` is taken, or the autoencoder reads or writes several hook points.
+        TrainingError: a loss is not finite; nothing is left at ``out``.
         SelfCheckError: the saved weights do not do what the trained ones did; nothing is left at ``out``.
     """
     if len(sae.reads) != 1 or len(sae.writes) != 1:
@@ -124,12 +125,14 @@ def finetune(
     with write_artifact(out, "sae", config=settings, seed=config_all.seed, made_from=made_from) as draft:
         sinks = open_sinks(draft.path / METRICS, out.parent / "tensorboard" / out.name)
         with progress.task("Fine-tuning", total=config_all.tokens, unit="tokens") as task:
-            watch = Watch(config_all, sae, normal, sinks, task)
+            watch = Watch(out.name, config_all, sae, normal, sinks, task)
             for text, batch in _steps(passages, sae, units, config_all.steps):
                 term.passage = text
                 watch.see(trainer.step(batch))
         for sink in sinks:
             sink.close()
+        if watch.warnings:
+            draft.notes["warnings"] = watch.warnings
         settle(sae, units, raw, draft, config_all, choices)
         draft.notes["predictions"] = {"before": before._asdict(), "after": predict(sae, heldout)._asdict()}
     return saes.load(out)

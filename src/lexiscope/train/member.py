@@ -51,7 +51,10 @@ class Member:
 
     def __init__(self, plan: Plan, stream: Stream, task: Task) -> None:
         config = plan.train
-        sae = create(plan.sae, stream.sample(config.normalise), seed=derive_seed(config.seed, "weights"))
+        sample = stream.sample(config.normalise)
+        sae = create(plan.sae, sample, seed=derive_seed(config.seed, "weights"))
+        if config.target_l0 is not None:
+            sae.start(sample.input_TD, config.target_l0)
         if not any(parameter.requires_grad for parameter in sae.parameters()):
             raise InputError(f"{plan.sae.architecture} has nothing to train; make it with saes.create instead")
         sae.reads, sae.writes = stream.sites
@@ -67,11 +70,15 @@ class Member:
             sinks = open_sinks(self._draft.path / METRICS, plan.out.parent / "tensorboard" / plan.out.name)
             for sink in sinks:
                 self._stack.callback(sink.close)
-            self._watch = Watch(config, sae, stream.normal_heldout(config.normalise), sinks, task)
+            self._watch = Watch(plan.out.name, config, sae, stream.normal_heldout(config.normalise), sinks, task)
             self._stack = self._stack.pop_all()
 
     def step(self, batches: Mapping[Normalisation, Batch]) -> None:
-        """Learn from one batch, unless the run is over."""
+        """Learn from one batch, unless the run is over.
+
+        Raises:
+            TrainingError: the run has come to nothing.
+        """
         if self.trainer.steps_done < self.plan.train.steps:
             self._watch.see(self.trainer.step(batches[self.plan.train.normalise]))
 
@@ -86,6 +93,8 @@ class Member:
             SelfCheckError: the saved weights do not do what the trained ones did; nothing is left.
         """
         plan, stream, sae = self.plan, self._stream, self.trainer.sae
+        if self._watch.warnings:
+            self._draft.notes["warnings"] = self._watch.warnings
         del self.trainer, self._watch  # the optimizer's memory is needed for reading the weights back
         sae.zero_grad()
         with self._stack:

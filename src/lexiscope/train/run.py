@@ -40,6 +40,7 @@ def train(
 
     Raises:
         InputError: ``out`` is taken, no such hook, or nothing to train or to train on.
+        TrainingError: a loss is not finite; nothing is left at ``out``.
         SelfCheckError: the saved weights do not do what the trained ones did; nothing is left at ``out``.
     """
     sites = choose_sites(store, hook, target)

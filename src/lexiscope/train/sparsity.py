@@ -15,14 +15,14 @@ class Sparsity:
 
         e = log(L0 / reference),   log factor = I + P e,   I ← I + G e       after every step
 
-    The reference falls from the first L0 to the target over the warm-up, geometrically, so that neither a dense start
-    nor a sparse one can wind up the integral I. The proportional part is what holds JumpReLU, whose thresholds move at
-    a constant speed towards wherever the penalty pushes them: the integral alone would swing.
+    The reference goes from the first L0 to the target over the warm-up, geometrically, so that neither a dense start
+    nor a sparse one can wind up the integral I. Thresholds, which gradients move by a learning rate per step and no
+    faster, follow e directly besides (`SparseAutoencoder.steer`).
     """
 
     P = 2.0
-    G = 0.04
-    """Per step: P / G, 50 steps, is how long the integral takes to do what the proportional part does at once."""
+    G = 0.1
+    """Per step: P / G, 20 steps, is how long the integral takes to do what the proportional part does at once."""
     LIMIT = 1.0
     """Largest |e| that counts."""
 
@@ -39,13 +39,13 @@ class Sparsity:
             return sparsity_factor(progress, self._warmup_fraction)
         return math.exp(self._integral + self.P * self._error)
 
-    def update(self, l0: float, progress: float) -> None:
-        """Take in the L0 of a step's batch; call once per optimizer step."""
-        if self._target_l0 is None:
-            return
+    def update(self, l0: float, progress: float) -> float:
+        """Take in the L0 of a step's batch, once per optimizer step; returns e."""
+        assert self._target_l0 is not None
         l0 = max(l0, 1e-3)
         self._first_l0 = self._first_l0 or l0
         done = sparsity_factor(progress, self._warmup_fraction)
         reference = self._first_l0 ** (1 - done) * self._target_l0**done
         self._error = max(-self.LIMIT, min(self.LIMIT, math.log(l0 / reference)))
         self._integral += self.G * self._error
+        return self._error

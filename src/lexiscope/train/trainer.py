@@ -12,6 +12,7 @@ import torch
 
 from lexiscope.core.errors import InputError
 from lexiscope.saes import Batch, SparseAutoencoder, TrainingState
+from lexiscope.saes.repair import mendable
 from lexiscope.train.adam import Adam
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.dead import DeadLatents
@@ -28,11 +29,16 @@ class Trainer:
 
     Args:
         config: resolved, without None.
+
+    Raises:
+        InputError: a term or a repair makes no sense for this autoencoder.
     """
 
     def __init__(self, sae: SparseAutoencoder, config: TrainConfig) -> None:
         assert config.lr is not None
         assert config.dead_after_tokens is not None
+        if config.repair:
+            mendable(sae, config.repair)
         self.sae = sae.train()
         self.config = config
         self.optimizer = Adam(
@@ -74,12 +80,13 @@ class Trainer:
         codes, output_TD = codes.fired(), output_TD.detach()
         sae.after_step(codes)
         self.dead.update(codes)
-        self.sparsity.update(len(codes) / codes.num_tokens, progress)
+        if config.target_l0 is not None:
+            sae.steer(self.sparsity.update(len(codes) / codes.num_tokens, progress))
         done = AfterStep(batch, codes, output_TD, self.optimizer, self.dead, number, config.steps)
         for term in self.terms:
             term.after_step(done)
         self.steps_done += 1
-        return Step(number, codes, losses, grad_norm, lr, self.dead, state.sparsity_scale)
+        return Step(number, codes, losses, grad_norm, lr, self.dead, state.sparsity_scale, batch, output_TD)
 
 
 def optimise(trainer: Trainer, batches: Iterator[Batch], see: Callable[[Step], None]) -> None:

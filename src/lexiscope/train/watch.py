@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.core.progress import Task
 from lexiscope.saes import Batch, SparseAutoencoder
 from lexiscope.train.check import fidelity
+from lexiscope.train.collapse import CollapseWarning, Guard
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.dead import DeadLatents
 from lexiscope.train.sinks import Sink
@@ -26,20 +28,48 @@ class Step(NamedTuple):
     lr: float
     dead: DeadLatents
     sparsity_scale: float
+    batch: Batch
+    output_TD: Tensor
 
 
 class Watch:
-    """Logs every ``log_every_steps`` and evaluates on held-out tokens every ``evaluate_every_steps`` and at the end."""
+    """Logs every ``log_every_steps`` and evaluates on held-out tokens every ``evaluate_every_steps`` and at the end.
+
+    Args:
+        name: of the run, for warnings.
+
+    Attributes:
+        warnings: what a `Guard` has found so far.
+    """
 
     def __init__(
-        self, config: TrainConfig, sae: SparseAutoencoder, heldout: Sequence[Batch], sinks: Sequence[Sink], task: Task
+        self,
+        name: str,
+        config: TrainConfig,
+        sae: SparseAutoencoder,
+        heldout: Sequence[Batch],
+        sinks: Sequence[Sink],
+        task: Task,
     ) -> None:
-        self._config, self._sae, self._heldout, self._sinks, self._task = config, sae, heldout, sinks, task
-        self._note = ""
+        self._name, self._config, self._sae = name, config, sae
+        self._heldout, self._sinks, self._task = heldout, sinks, task
+        self._guard = Guard(sae, config)
+        self._notes: dict[str, str] = {}
+        self.warnings: list[str] = []
 
     def see(self, step: Step) -> None:
+        """Write down what there is to say about a step.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
         last = step.number == self._config.steps - 1
         values: dict[str, float] = {}
+        for finding in self._guard.look(step):
+            self.warnings.append(finding.text)
+            self._notes["warning"] = f"warning: {finding.name.replace('_', ' ')}"
+            values[f"warning/{finding.name}"] = 1.0
+            warnings.warn(f"{self._name}: {finding.text}", CollapseWarning, stacklevel=2)
         if step.number % self._config.log_every_steps == 0 or last:
             values |= {
                 "tokens": (step.number + 1) * self._config.batch_tokens,
@@ -50,11 +80,13 @@ class Watch:
                 "lr": step.lr,
                 "sparsity_scale": step.sparsity_scale,
             }
+            if "loss/reconstruction" in values:
+                self._notes["loss"] = f"loss {values['loss/reconstruction']:.3f}"
+            self._notes["dead"] = f"{values['dead_fraction']:.1%} dead"
         if (step.number + 1) % self._config.evaluate_every_steps == 0 or last:
             l0, fvu = fidelity(self._sae, self._heldout)
             values |= {"heldout/l0": l0, "heldout/fvu": fvu}
         if values:
-            self._note = f"loss {values['loss/reconstruction']:.3f}" if "loss/reconstruction" in values else self._note
             for sink in self._sinks:
                 sink.write(step.number + 1, values)
-        self._task.advance(step.codes.num_tokens, self._note)
+        self._task.advance(step.codes.num_tokens, ", ".join(self._notes.values()))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lexiscope.core.errors import InputError
-from lexiscope.measure.worlds.linear import HOOK, OUTLIERS, WIDE, Config, LinearWorld, firing_probabilities
+from lexiscope.measure.worlds.linear import HEAVY, HOOK, OUTLIERS, WIDE, Config, LinearWorld, firing_probabilities
 
 SMALL = Config(width=16, num_features=40, active=4, exponent=0.8)
 TOKENS = 200_000
@@ -135,3 +135,19 @@ def test_presets_are_what_they_are_named_for():
     assert x_TD.std(0).max() > 10 * x_TD.std(0).median()
     assert wide.config.num_features >= 32 * wide.config.width
     assert outliers.describe()["world"]["outlier_dims"] == 4
+
+
+def test_outlier_tokens_are_as_many_and_as_long_as_asked_for():
+    """The rest of the draw is what it is without them."""
+    config = Config(width=64, num_features=256, active=8, sink_share=0.02, sink_scale=30)
+    with_sinks, without = LinearWorld(config), LinearWorld(config.model_copy(update={"sink_share": 0.0}))
+    added_TD = with_sinks.sample(20_000).x_TD - without.sample(20_000).x_TD
+    sinks = added_TD.norm(dim=1) > 0
+    assert sinks.double().mean().item() == pytest.approx(0.02, rel=0.2)
+    lengths = added_TD[sinks].norm(dim=1)
+    typical = without.sample(20_000).x_TD.square().sum(1).mean().sqrt()
+    torch.testing.assert_close(lengths, lengths.mean().expand_as(lengths), rtol=1e-4, atol=0)
+    assert (lengths.mean() / typical).item() == pytest.approx(30, rel=0.15)
+    x_TD = LinearWorld(HEAVY).sample(5000).x_TD
+    lengths_T = (x_TD - x_TD.mean(0)).norm(dim=1)
+    assert 0.002 < (lengths_T > 5 * lengths_T.median()).double().mean() < 0.006

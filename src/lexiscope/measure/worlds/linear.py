@@ -1,6 +1,6 @@
 """A linear world: activations that are sparse sums of known directions, streamed without end.
 
-    x = b + Σ_g a_g d_g + noise + outlier dimensions,   a_g > 0 with probability p_g ∝ (g + 1)^-exponent, else 0
+    x = b + Σ_g a_g d_g + noise + outlier dimensions + outlier tokens,   a_g > 0 with probability p_g ∝ (g + 1)^-exponent, else 0
 
 Feature g has the unit direction d_g. Features fire independently of each other; when one fires, its strength is
 log-normal with mean 1. A batch depends on nothing but the settings and its (seed, split, number), so a stream starts
@@ -62,6 +62,10 @@ class Config(BaseConfig):
     """Mean size of an outlier coordinate, in u; its sign is fixed."""
     outlier_spread: float = Field(0.3, ge=0)
     """Standard deviation of an outlier coordinate over tokens, as a share of its mean size."""
+    sink_share: float = Field(0.0, ge=0, lt=1)
+    """Tokens that stand apart altogether, as the first of a context does in language models, as a share of all."""
+    sink_scale: float = Field(50.0, ge=0)
+    """Length of what they have in common, a fixed direction, in lengths of what firings give: multiples of u √D."""
     epoch_tokens: int = Field(1_000_000, ge=1)
     """A world never runs out; where a reader counts epochs, this many tokens are one."""
     seed: int = 0
@@ -71,6 +75,11 @@ OUTLIERS = Config(offset=5.0, outlier_dims=4, outlier_scale=60.0)
 """A mean far from zero and four coordinates 60 times the others: what leaves most latents dead."""
 WIDE = Config(width=64, num_features=4096, active=8.0)
 """More features than even a dictionary 32 times the width can hold."""
+
+
+HEAVY = OUTLIERS.model_copy(update={"outlier_scale": 30.0, "sink_share": 0.004, "sink_scale": 30.0})
+"""Four coordinates with 80 times the variance of the others, a mean far from zero, and one token in 250 that is an
+outlier altogether and has most of the variance."""
 
 
 class Sample(NamedTuple):
@@ -105,6 +114,8 @@ class LinearWorld:
         self._outliers = torch.randperm(config.width, generator=draw)[: config.outlier_dims]
         signs = torch.randint(0, 2, (len(self._outliers),), generator=draw) * 2 - 1
         self.offset_D[self._outliers] += signs * config.outlier_scale * self.unit
+        sink_D = torch.randn(config.width, generator=draw)
+        self._sink_D = sink_D * (config.sink_scale * self.unit * config.width**0.5 / float(sink_D.norm()))
         rates_G = -torch.log1p(-self.probabilities_G)
         self._throws = float(rates_G.sum())
         self._alias = _alias_table(rates_G)
@@ -151,6 +162,8 @@ class LinearWorld:
         if len(self._outliers):
             swing_TO = torch.randn(tokens, len(self._outliers), generator=draw)
             x_TD[:, self._outliers] += swing_TO.mul_(config.outlier_spread * config.outlier_scale * self.unit)
+        if config.sink_share:
+            x_TD[torch.rand(tokens, generator=draw) < config.sink_share] += self._sink_D
         return Sample(x_TD.add_(self.offset_D), codes)
 
     def _codes(self, tokens: int, draw: torch.Generator) -> SparseCodes:
