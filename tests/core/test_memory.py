@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from lexiscope.core.memory import LARGE_BYTES, Pool, keep_large_blocks, lasting
+from lexiscope.core.memory import LARGE_BYTES, SPARE, Pool, keep_large_blocks, lasting
 
 PROGRAM = """
 import resource, torch
@@ -58,14 +58,14 @@ def test_the_memory_of_a_dead_tensor_serves_the_next_of_its_size():
     assert other.numel() * 3 == again.sum() / 2
 
 
-def test_no_more_lies_idle_than_was_once_in_use():
+def test_not_much_more_lies_idle_than_was_once_in_use():
     pool = Pool()
     for size in (4, 1, 2, 3, 4, 5):
         tensor = pool.empty((size, LARGE_BYTES), torch.uint8)
-        assert pool.bytes_used == tensor.numel()
+        assert tensor.numel() <= pool.bytes_used <= 2 * tensor.numel()
         del tensor
         assert pool.bytes_used == 0
-        assert pool.bytes_idle <= pool.most_bytes_used
+        assert pool.bytes_idle <= SPARE * pool.most_bytes_used
     assert pool.most_bytes_used == 5 * LARGE_BYTES
 
 

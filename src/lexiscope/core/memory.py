@@ -23,6 +23,10 @@ from torch import Tensor
 LARGE_BYTES = 2**20
 """Smaller blocks are left to the allocator, which keeps them anyway."""
 
+SPARE = 1.25
+"""What may lie idle, as a multiple of what was once in use together: a step that takes and gives back blocks of several
+sizes in turn needs them all in the next one."""
+
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """Parameters of mallopt, from glibc's malloc.h."""
 
@@ -30,7 +34,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 class Pool:
     """Uninitialised tensors in main memory; when one dies, its memory serves the next of about its size.
 
-    Blocks ask for large pages, where the system has them. At most as much lies idle as was once in use together; the
+    Blocks ask for large pages, where the system has them. Not much more lies idle than was once in use together; the
     longest idle goes first. A tensor may die in any thread at any moment, so nothing here waits for a lock.
     """
 
@@ -85,7 +89,7 @@ class Pool:
         self._leases.pop(address, None)
         self.bytes_used -= len(block)
         self._idle.append(block)
-        while self.bytes_idle > self.most_bytes_used:
+        while self.bytes_idle > SPARE * self.most_bytes_used:
             with contextlib.suppress(IndexError):
                 self._idle.pop(0)
 
