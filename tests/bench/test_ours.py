@@ -50,12 +50,15 @@ def test_a_path_without_low_precision_is_offered_where_there_is_one_with(monkeyp
 
     monkeypatch.setattr(backend, "path", lambda *_: "native")
     monkeypatch.setattr(ours.native_select, "shortlist", lambda: "amx-bf16")
-    assert ours.paths("cpu") == {"dense": "fp32", "stock": "fp32", "native-fp32": "fp32", "native": "bf16"}
+    monkeypatch.setattr(ours.stock_shortlist, "has_fast_bfloat16", lambda: True)
+    without = {"dense": "fp32", "stock-fp32": "fp32", "native-fp32": "fp32"}
+    assert ours.paths("cpu") == without | {"stock": "bf16", "native": "bf16"}
     monkeypatch.setattr(ours.native_select, "shortlist", lambda: "none")
+    monkeypatch.setattr(ours.stock_shortlist, "has_fast_bfloat16", lambda: False)
     assert ours.paths("cpu") == {"dense": "fp32", "stock": "fp32", "native": "fp32"}
     asked: list[str] = []
     monkeypatch.setattr(backend, "use", lambda name: contextlib.nullcontext(asked.append(name)))
-    for path, shortens in (("native", True), ("native-fp32", False)):
+    for path, shortens in (("native", True), ("native-fp32", False), ("stock-fp32", False)):
         with ours.kernels(path):
             assert select._may_shorten is shortens
-    assert asked == ["native", "native"]
+    assert asked == ["native", "native", "stock"]

@@ -9,26 +9,32 @@ import contextlib
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lexiscope.saes.kernels import backend, select, stock_select
+from lexiscope.core.codes import SparseCodes
+from lexiscope.saes.kernels import backend, select, stock_select, stock_shortlist
 from lexiscope.saes.kernels.native import library
 from lexiscope.saes.kernels.native import select as native
 from lexiscope.saes.kernels.select import float32_only, select_above, select_batch_topk, select_positive, select_topk
 
 HAS_NATIVE = library.loaded().dll is not None
 needs_native = pytest.mark.skipif(not HAS_NATIVE, reason="no C++ compiler")
-PATHS = ["dense", "stock"]
+PATHS = ["dense", "stock", "stock-bf16"]
 if HAS_NATIVE:
     PATHS += native.SHORTLISTS[: native.SHORTLISTS.index(native.shortlist()) + 1]
+NATIVE_PATHS = PATHS[3:]
 
 
 @contextlib.contextmanager
 def use(path):
     """A stock path, or the native one with no better shortlist than this."""
     if path in ("dense", "stock"):
-        with backend.use(path):
+        with backend.use(path), float32_only():
+            yield
+        return
+    if path == "stock-bf16":
+        with backend.use("stock"), always_shorten():
             yield
         return
     native.limit_shortlist(path)
@@ -37,6 +43,17 @@ def use(path):
             yield
     finally:
         native.limit_shortlist(native.SHORTLISTS[-1])
+
+
+@contextlib.contextmanager
+def always_shorten(longest_list=1.0):
+    """Stock operators shorten on any machine, at any size, however long the list."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stock_shortlist, "LEAST", (1, 1, 1))
+        patch.setattr(stock_shortlist, "has_fast_bfloat16", lambda: True)
+        patch.setattr(stock_select, "SAMPLE_TOKENS", 32)
+        patch.setattr(stock_select, "LONGEST_LIST", longest_list)
+        yield
 
 
 def tensors(rng, num_tokens=60, width=8, num_latents=64, dtype=torch.float32):
@@ -150,6 +167,18 @@ def hard_tensors(seed, num_tokens, width, num_latents, *tricks):
                 x_TD[:] = (1 + 0.49 * 2.0**-7) * x_TD.abs().log2().round().exp2()
                 sign_F = (torch.rand(num_latents, 1, generator=rng) < 0.5).float()
                 W_FD[:] = W_FD.abs().log2().round().exp2() * (1 + (0.49 - 0.48 * sign_F) * 2.0**-7)
+            case (
+                "rounded apart"
+            ):  # half the latents lose all they can, the others gain it and were behind by almost both
+                sign_D, gains_F = (
+                    torch.randn(width, generator=rng).sign(),
+                    torch.randn(num_latents, generator=rng).sign(),
+                )
+                x_TD[:] = sign_D
+                W_FD[:] = (1 + torch.rand(width, generator=rng)).bfloat16().float()
+                W_FD += 0.49 * 2.0**-7 * gains_F[:, None] * sign_D
+                b_F[:] = 2 + 0.001 * torch.rand(num_latents, generator=rng)
+                b_F -= 0.85 * 0.49 * 2.0**-7 * width * gains_F
             case "tiny":
                 x_TD *= 1e-19
                 W_FD *= 1e-19
@@ -175,8 +204,8 @@ def hard_tensors(seed, num_tokens, width, num_latents, *tricks):
 
 
 TRICKS = (
-    "near ties|copies|all equal|one huge latent|unequal norms|an outlier dimension|rounded down|tiny|denormal|large|"
-    "too large|big biases|nothing fires|bfloat16 already|few tokens have it all"
+    "near ties|copies|all equal|one huge latent|unequal norms|an outlier dimension|rounded down|rounded apart|tiny|"
+    "denormal|large|too large|big biases|nothing fires|bfloat16 already|few tokens have it all"
 ).split("|")
 
 
@@ -191,15 +220,79 @@ def test_the_k_largest_whatever_the_numbers_are(path, trick):
         check_largest(codes, *exact(x_TD, W_FD, b_F), k)
 
 
+HARD_CASES = {
+    "seed": st.integers(0, 10**6),
+    "tricks": st.lists(st.sampled_from(TRICKS), max_size=2),
+    "num_tokens": st.integers(64, 130),
+    "width": st.integers(1, 100),
+    "num_latents": st.integers(64, 1600),
+    "k": st.integers(1, 40),
+}
+
+
+@given(**HARD_CASES)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_stock_bounds_hold(seed, tricks, num_tokens, width, num_latents, k):
+    """Oracle: scores in float64, which lie between U - 2 E and U, U being known up to its rounding to bfloat16."""
+    x_TD, W_FD, b_F = hard_tensors(seed, num_tokens, width, num_latents, *tricks)
+    shortlist = stock_shortlist.Shortlist(W_FD, b_F, b_F / k)
+    if not shortlist.is_usable:
+        return
+    bounds = shortlist.bounds(x_TD)
+    usable_T = bounds.usable_T
+    U_TF = bounds.keys_TF[usable_T, :num_latents].view(torch.bfloat16).double()
+    scores_TF, error_TF = exact(x_TD[usable_T], W_FD, b_F)
+    scores_TF -= (b_F / k).double()
+    assert (scores_TF <= U_TF + U_TF.abs() * 2.0**-8 + 1e-37).all()
+    assert (scores_TF + error_TF >= U_TF - U_TF.abs() * 2.0**-8 - 2 * bounds.error_T[usable_T, None].double()).all()
+
+
+@pytest.mark.parametrize("longest_list", [1.0, 0.1])
+@given(**HARD_CASES)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_a_shortlist_of_stock_operators_misses_nothing(longest_list, seed, tricks, num_tokens, width, num_latents, k):
+    """Oracle: float64. At 0.1 many tokens have lists too long, and are scored as a whole."""
+    x_TD, W_FD, b_F = hard_tensors(seed, num_tokens, width, num_latents, *tricks)
+    scores_TF, error_TF = exact(x_TD, W_FD, b_F)
+    assume(float(scores_TF.abs().max()) < 1e38)
+    floor_F = scores_TF.float().quantile(0.98, dim=0)
+    with backend.use("stock"), always_shorten(longest_list):
+        check_largest(select_topk(x_TD, W_FD, b_F, k), scores_TF, error_TF, k)
+        for floor in (floor_F, 0.0, float(floor_F.median())):
+            above = select_above(x_TD, W_FD, b_F, floor)
+            check_values(above, scores_TF, error_TF)
+            found_TF = torch.zeros(scores_TF.shape, dtype=torch.bool)
+            found_TF[above.tokens(), above.latents] = True
+            assert (found_TF | (scores_TF - error_TF <= floor)).all()
+            assert (~found_TF | (scores_TF + error_TF >= floor)).all()
+        batch = select_batch_topk(x_TD, W_FD, b_F, k + 0.5)
+    one_row = SparseCodes(
+        batch.offsets[[0, -1]], batch.tokens() * num_latents + batch.latents, batch.values, num_tokens * num_latents
+    )
+    check_largest(one_row, scores_TF.view(1, -1), error_TF.view(1, -1), round((k + 0.5) * num_tokens))
+
+
+@pytest.mark.parametrize("why", ["small", "no fast bfloat16", "float64", "asked"])
+def test_stock_operators_shorten_only_where_it_pays(rng, monkeypatch, why):
+    x_TD, W_FD, b_F = tensors(rng, 300, 64, 1024)
+    monkeypatch.setattr(stock_shortlist, "has_fast_bfloat16", lambda: why != "no fast bfloat16")
+    asked = []
+    monkeypatch.setattr(stock_select, "Shortlist", lambda *args: asked.append(args) or stock_shortlist.Shortlist(*args))
+    with backend.use("stock"):
+        select_topk(x_TD, W_FD, b_F, 4)
+        assert bool(asked) == (why != "no fast bfloat16")
+        asked.clear()
+        if why == "small":
+            x_TD = x_TD[:100]
+        if why == "float64":
+            x_TD, W_FD, b_F = x_TD.double(), W_FD.double(), b_F.double()
+        with float32_only() if why == "asked" else contextlib.nullcontext():
+            select_topk(x_TD, W_FD, b_F, 4)
+    assert not asked
+
+
 @needs_native
-@given(
-    seed=st.integers(0, 10**6),
-    tricks=st.lists(st.sampled_from(TRICKS), max_size=2),
-    num_tokens=st.integers(64, 130),
-    width=st.integers(16, 100),
-    num_latents=st.integers(64, 1600),
-    k=st.integers(1, 40),
-)
+@given(**HARD_CASES)
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_a_shortlist_changes_no_bit(seed, tricks, num_tokens, width, num_latents, k):
     """Oracle: the same selection from float32 scores of every latent, itself compared with float64 above."""
@@ -212,7 +305,7 @@ def test_a_shortlist_changes_no_bit(seed, tricks, num_tokens, width, num_latents
     )
     with backend.use("native"), float32_only():
         expected = [call() for call in calls]
-    for path in PATHS[2:]:
+    for path in NATIVE_PATHS:
         with use(path):
             for call, codes in zip(calls, expected, strict=True):
                 assert same(call(), codes), path

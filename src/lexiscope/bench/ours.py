@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lexiscope.bench.workload import Workload
 from lexiscope.saes import Batch, create
-from lexiscope.saes.kernels import backend, select
+from lexiscope.saes.kernels import backend, select, stock_shortlist
 from lexiscope.saes.kernels.native import select as native_select
 from lexiscope.saes.registry import read_config
 from lexiscope.train.config import TrainConfig, resolve
@@ -74,10 +74,14 @@ def kernels(path: str | None) -> Iterator[None]:
 def paths(device: str) -> dict[str, str]:
     """Kernel paths that serve float32 tensors on a device, and the precision of their product. From slow to fast.
 
-    The native path shortlists in bf16 where the processor is good at that; then there is also one that does not.
+    Paths that shortlist in bf16, where the processor is good at that, are there without it too.
     """
     fastest = backend.path(torch.empty(0, device=device))
-    found = {"dense": "fp32", "stock": "fp32"}
+    found = {"dense": "fp32"}
+    if device == "cpu" and stock_shortlist.has_fast_bfloat16():
+        found |= {"stock" + FLOAT32_ONLY: "fp32", "stock": "bf16"}
+    else:
+        found["stock"] = "fp32"
     if fastest == "native":
         shortens = native_select.shortlist() != "none"
         if shortens:

@@ -36,7 +36,7 @@ def select_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
             from lexiscope.saes.kernels.triton import select as triton
 
             return triton.select_topk(x_TD, W_FD, b_F, k)
-    return stock.select_topk(x_TD, W_FD, b_F, k)
+    return stock.select_topk(x_TD, W_FD, b_F, k, may_shorten=_may_shorten)
 
 
 def select_positive(x_TD: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
@@ -56,7 +56,7 @@ def select_above(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, floor_F: Tensor | floa
             from lexiscope.saes.kernels.triton import select as triton
 
             return triton.select_above(x_TD, W_FD, b_F, floor_F)
-    return stock.select_above(x_TD, W_FD, b_F, floor_F)
+    return stock.select_above(x_TD, W_FD, b_F, floor_F, may_shorten=_may_shorten)
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ def select_batch_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: float) -> Spar
             from lexiscope.saes.kernels.triton import select as triton
 
             return triton.select_batch_topk(x_TD, W_FD, b_F, k)
-    return stock.select_batch_topk(x_TD, W_FD, b_F, k)
+    return stock.select_batch_topk(x_TD, W_FD, b_F, k, may_shorten=_may_shorten)
 
 
 @contextlib.contextmanager

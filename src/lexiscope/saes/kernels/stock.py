@@ -16,6 +16,7 @@ FULL_SHARE = 1 / 8
 """Share of entries from which dense blocks win: one entry costs about as much as 8 cells of a GEMM (at D = 256)."""
 BLOCK_CELLS = 2**22
 """16 MB of fp32 for one dense block."""
+ROWS_IN_CACHE = 512
 
 
 def weighted_rows(
@@ -44,9 +45,24 @@ def row_dots(left_RD: Tensor, table_XD: Tensor, indices_N: Tensor, offsets_R1: T
             ]
         )
     rows_N = torch.repeat_interleave(offsets_R1.diff(), output_size=len(indices_N))
+    return dots_at(left_RD, table_XD, rows_N, indices_N)
+
+
+def dots_at(left_RD: Tensor, table_XD: Tensor, rows_N: Tensor, indices_N: Tensor) -> Tensor:
+    """out[n] = ⟨left[rows[n]], table[indices[n]]⟩."""
+    unused = rows_N.new_zeros(1)
     dots_N: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(  # noqa: SLF001  no public name
-        left_RD, table_XD, indices_N, offsets_R1[:-1], rows_N, 0
+        left_RD, table_XD, indices_N, unused, rows_N, 0
     )
+    return dots_N
+
+
+def many_dots_at(left_RD: Tensor, table_XD: Tensor, rows_N: Tensor, indices_N: Tensor) -> Tensor:
+    """The same, walking the table in order for some rows at a time, which stay in cache: twice as fast."""
+    places_N = (rows_N // ROWS_IN_CACHE).mul_(len(table_XD)).add_(indices_N)
+    order_N = places_N.to(torch.int32).sort(stable=True).indices
+    dots_N = left_RD.new_empty(len(rows_N))
+    dots_N[order_N] = dots_at(left_RD, table_XD, rows_N[order_N], indices_N[order_N])
     return dots_N
 
 
