@@ -90,15 +90,16 @@ def test_a_batch_on_which_nothing_fires_has_zero_output_and_gradients(path, enco
 def test_topk_in_groups_is_topk(num_latents, k, rng):
     """Oracle: torch.topk over the whole row; widths that do and do not divide into groups."""
     scores_TF = torch.randn(20, num_latents, generator=rng)
-    values_TK, latents_TK = stock_select._largest(scores_TF, k)
-    expected_TK = scores_TF.topk(k, dim=1).values
-    torch.testing.assert_close(values_TK.sort(dim=1, descending=True).values, expected_TK, rtol=0, atol=0)
-    torch.testing.assert_close(scores_TF.gather(1, latents_TK), values_TK, rtol=0, atol=0)
+    codes = stock_select._Largest(k).of_scores(scores_TF)
+    expected_TK, latents_TK = scores_TF.topk(k, dim=1)
+    expected_TF = torch.zeros_like(scores_TF).scatter_(1, latents_TK, expected_TK.relu())
+    torch.testing.assert_close(codes.dense(), expected_TF, rtol=0, atol=0)
 
 
 def test_equal_scores_give_k_different_latents():
-    _, latents_TK = stock_select._largest(torch.ones(3, 512), 16)
-    assert all(len(set(row)) == 16 for row in latents_TK.tolist())
+    codes = stock_select._Largest(16).of_scores(torch.ones(3, 512))
+    assert codes.counts().tolist() == [16] * 3
+    assert codes.dense().sum() == 48
 
 
 def test_block_size_moves_nothing(monkeypatch, rng):
