@@ -10,6 +10,9 @@ The first pass reads the gradient and finds ⟨g, w⟩ and ‖g‖, the second d
 its moments decay and still moves by them, as in torch.optim.Adam: nothing is lazy. Removing the part along w first
 keeps Adam's moments free of what renormalising takes back.
 
+It is not a torch.optim.Optimizer: the first of these loads torch's compiler, a second and 145 MB at the start of every
+run, for features that nothing here needs.
+
 Sources: Kingma and Ba 2015, "Adam"; Bricken et al. 2023, "Towards Monosemanticity" (the gradient along rows).
 A row is what the last dimension holds.
 """
@@ -17,7 +20,6 @@ A row is what the last dimension holds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,15 +28,19 @@ from lexiscope.core.errors import InputError
 from lexiscope.saes.kernels import adam
 
 
-class Adam(torch.optim.Optimizer):
+class Adam:
     """See the top of this file.
 
     Args:
-        params: parameters or groups of them, as for any optimizer of torch. Groups may differ in lr, betas and eps.
+        parameters: what moves; those without a gradient stay where they are.
         unit_rows: parameters, among them, whose rows are kept at length 1.
         grad_clip: largest norm of the gradient over all parameters; None: any.
         state_bits: 32, or 8 for blocks of 8-bit moments: a quarter of the memory, for dictionaries too large otherwise
             (see `lexiscope.saes.kernels.eight_bit`). Parameters of one dimension keep 32.
+
+    Attributes:
+        lr: rate of the next step.
+        state: what is kept of every parameter that has moved: its moments, and ``step``, the number of its steps.
 
     Raises:
         InputError: a setting is out of its range.
@@ -42,7 +48,7 @@ class Adam(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        parameters: Iterable[Tensor],
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -56,56 +62,62 @@ class Adam(torch.optim.Optimizer):
             raise InputError(f"betas are {betas}; both lie in 0 ≤ beta < 1")
         if grad_clip is not None and not grad_clip > 0:
             raise InputError(f"grad_clip is {grad_clip}; it is above 0, or None for no limit")
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+        self.parameters = list(parameters)
+        self.lr, self.betas, self.eps = lr, betas, eps
         self.grad_clip = grad_clip
         self.state_bits = state_bits
+        self.state: dict[Tensor, dict[str, Tensor]] = {parameter: {} for parameter in self.parameters}
         self._unit_rows = {id(parameter) for parameter in unit_rows}
-        ours = {id(parameter) for group in self.param_groups for parameter in group["params"]}
-        if not self._unit_rows <= ours:
+        if not self._unit_rows <= set(map(id, self.parameters)):
             raise InputError("unit_rows names a tensor that is not among the parameters")
 
+    def zero_grad(self) -> None:
+        """Forget the gradients, and give their memory back."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
     @torch.no_grad()
-    def step(self, closure: None = None) -> Tensor:  # type: ignore[override]
+    def step(self) -> Tensor:
         """One step with the gradients as they are. Returns their norm before clipping, a float32 scalar."""
-        assert closure is None, "losses are not evaluated again here"
-        work = [
-            (parameter, parameter.grad.contiguous(), group)
-            for group in self.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
+        work = [(parameter, parameter.grad.contiguous()) for parameter in self.parameters if parameter.grad is not None]
         if not work:
             return torch.zeros(())
-        looks = [adam.look(grad, parameter if self._is_unit(parameter) else None) for parameter, grad, _ in work]
+        looks = [adam.look(grad, parameter if id(parameter) in self._unit_rows else None) for parameter, grad in work]
         norm = torch.stack([look.square_norm for look in looks]).sum().sqrt()
         scale = None if self.grad_clip is None else (self.grad_clip / (norm + 1e-6)).clamp(max=1.0)
-        for (parameter, grad, group), look in zip(work, looks, strict=True):
+        for (parameter, grad), look in zip(work, looks, strict=True):
             state = self._state_of(parameter)
             state["step"] += 1
-            beta_1, beta_2 = group["betas"]
-            rates = adam.Rates(group["lr"], beta_1, beta_2, group["eps"], int(state["step"]))
+            rates = adam.Rates(self.lr, *self.betas, self.eps, int(state["step"]))
             adam.update(parameter, grad, state, rates, scale, look.parallel_R)
         return norm.float()
 
     @torch.no_grad()
     def reset_rows(self, parameter: Tensor, rows: Tensor) -> None:
         """Forget the moments of these rows (of the first dimension): they start again somewhere else."""
-        for name, tensor in self.state.get(parameter, {}).items():
+        for name, tensor in self.state[parameter].items():
             if name != "step":
                 tensor[rows] = 0
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As in torch, which would turn the codes of 8-bit moments into floats."""
-        super().load_state_dict(dict(state_dict))
-        for state in self.state.values():
-            for name in adam.CODES & state.keys():
-                state[name] = state[name].to(torch.uint8)
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the next step depends on besides the parameters and the settings: ``0.first`` and so on, by place."""
+        return {
+            f"{place}.{name}": tensor
+            for place, parameter in enumerate(self.parameters)
+            for name, tensor in self.state[parameter].items()
+        }
 
-    def _is_unit(self, parameter: Tensor) -> bool:
-        return id(parameter) in self._unit_rows
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` gave for parameters of the same shapes."""
+        for place, parameter in enumerate(self.parameters):
+            self.state[parameter].clear()
+            mine = {name: tensor for name, tensor in state.items() if name.startswith(f"{place}.")}
+            for name in self._state_of(parameter) if mine else ():
+                self.state[parameter][name].copy_(mine[f"{place}.{name}"])
 
-    def _state_of(self, parameter: Tensor) -> dict[str, Any]:
-        state: dict[str, Any] = self.state[parameter]
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
             state.update(adam.fresh_moments(parameter, self.state_bits))

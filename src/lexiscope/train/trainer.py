@@ -74,7 +74,7 @@ class Trainer:
                 raise InputError(f"{sae.config.architecture} has no penalty that target_l0 could steer; leave it out")
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
 
-        self.optimizer.param_groups[0]["lr"] = lr
+        self.optimizer.lr = lr
         grad_norm = self.optimizer.step()
 
         codes, output_TD = codes.fired(), output_TD.detach()

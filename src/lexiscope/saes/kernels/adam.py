@@ -14,8 +14,6 @@ from lexiscope.core import memory
 from lexiscope.saes.kernels import backend, eight_bit
 from lexiscope.saes.kernels.native import adam as native
 
-CODES = {"first_codes", "second_codes"}
-"""Names of state that is uint8."""
 ELEMENTS_AT_ONCE = 2**17
 """Elements that the 8-bit path holds in float32 at a time."""
 
