@@ -23,12 +23,19 @@ def test_what_is_open_is_chosen_with_a_reason():
 
 
 @pytest.mark.parametrize(
-    ("num_latents", "steps", "lr"),
-    [(2**14, 30_000, 2e-4), (2**14, 10**6, 2e-4), (2**12, 30_000, 4e-4), (2**12, 300, 4e-3), (2**6, 30, 1e-2)],
+    ("num_latents", "steps", "width", "lr"),
+    [
+        (2**14, 30_000, 256, 2e-4),
+        (2**14, 10**6, 4096, 2e-4),
+        (2**12, 30_000, 256, 4e-4),
+        (2**12, 300, 512, 4e-3),
+        (2**14, 30_000, 16, 1.6e-3),
+        (2**6, 30, 256, 1e-2),
+    ],
 )
-def test_learning_rate(num_latents, steps, lr):
-    """Worked out by hand: the published rate from 30,000 steps on, ten times it at a hundredth, never above 0.01."""
-    config, _ = resolve(TrainConfig(tokens=steps * 4096), topk.Config(num_latents=num_latents), 8)
+def test_learning_rate(num_latents, steps, width, lr):
+    """By hand: as published from 30,000 steps on, ten times it at a hundredth, 8 times it at D = 16; at most 0.01."""
+    config, _ = resolve(TrainConfig(tokens=steps * 4096), topk.Config(num_latents=num_latents), width)
     assert config.lr == pytest.approx(lr)
 
 
