@@ -11,6 +11,7 @@ half a bandwidth ε of θ, on both sides of it:
 
 Pairs below the threshold have f = 0, and yet their share of the gradient of the reconstruction is a half of it: while
 training they are codes of value 0. θ itself is the parameter: the logarithm of one hardly moves under Adam.
+A run that steers L0 multiplies all thresholds, after each step, by (L0 / what it should be by now)^0.1.
 
 A dead latent can be pulled up by (λ_p / D) Σ max(0, θ - z) ("pre_activation"), besides what terms of the training do.
 
