@@ -122,9 +122,13 @@ def test_block_size_moves_nothing(monkeypatch, rng):
 
 
 @pytest.mark.parametrize("full_share", [0.0, 2.0], ids=["dense blocks", "sparse"])
-def test_gather_products_and_transpose_against_dense_matrices(rng, monkeypatch, full_share):
+@pytest.mark.parametrize("in_cache", [2, 10**6], ids=["two rows in cache", "all in cache"])
+def test_gather_products_and_transpose_against_dense_matrices(rng, monkeypatch, full_share, in_cache):
     monkeypatch.setattr(stock, "FULL_SHARE", full_share)
     monkeypatch.setattr(stock, "BLOCK_CELLS", 14)
+    monkeypatch.setattr(stock, "WORTH_SORTING", 0)
+    monkeypatch.setattr(stock, "ROWS_IN_CACHE", in_cache)
+    monkeypatch.setattr(stock, "CELLS_IN_CACHE", in_cache * D)
     dense_TF = torch.randn(9, 7, generator=rng, dtype=torch.float64) * (torch.rand(9, 7, generator=rng) < 0.3)
     codes = SparseCodes.from_dense(dense_TF)
     table_FD, left_TD = (torch.randn(rows, D, generator=rng, dtype=torch.float64) for rows in (7, 9))

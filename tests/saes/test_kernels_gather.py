@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels import backend, dense, gather
+from lexiscope.saes.kernels import backend, dense, gather, stock
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_topk
 from lexiscope.saes.kernels.native import library, rows
@@ -142,16 +142,17 @@ def test_native_lists_by_column_are_the_transposed_codes():
     assert all((tokens_N[a:b].diff() > 0).all() for a, b in itertools.pairwise(starts))
 
 
-@needs_native
-def test_one_batch_sorts_its_entries_once_and_another_batch_again(monkeypatch):
+@pytest.mark.parametrize("path", ["stock", pytest.param("native", marks=needs_native)])
+def test_one_batch_sorts_its_entries_once_and_another_batch_again(monkeypatch, path):
     """The gradients of decoder and encoder share the lists; changed indices do not."""
     sorts = []
-    transpose = rows.transpose
-    monkeypatch.setattr(rows, "transpose", lambda *where: sorts.append(1) or transpose(*where))
+    kernels = {"stock": stock, "native": rows}[path]
+    transpose = kernels.transpose
+    monkeypatch.setattr(kernels, "transpose", lambda *where: sorts.append(1) or transpose(*where))
     rng = torch.Generator().manual_seed(0)
     x_TD, centre_D, W_FD, b_F = (torch.randn(*shape, generator=rng) for shape in ((40, 8), (8,), (100, 8), (100,)))
     weights = [tensor.requires_grad_() for tensor in (centre_D, W_FD, b_F, W_FD.clone())]
-    with backend.use("native"):
+    with backend.use(path):
         for batch in (1, 2):
             codes = encode_topk(x_TD, *weights[:3], 4)
             decode_rows(codes, weights[3]).square().sum().backward()

@@ -5,6 +5,7 @@ Parameters and gradients are contiguous and seen as [R, D], D being the last dim
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -14,8 +15,8 @@ from lexiscope.core import memory
 from lexiscope.saes.kernels import backend, eight_bit
 from lexiscope.saes.kernels.native import adam as native
 
-ELEMENTS_AT_ONCE = 2**17
-"""Elements that the 8-bit path holds in float32 at a time."""
+ELEMENTS_AT_ONCE = 2**18
+"""Elements that stock operators update at a time: they stay in cache, and 8-bit moments of so many are in float32."""
 
 
 class Look(NamedTuple):
@@ -64,11 +65,16 @@ def look(grad: Tensor, unit_rows: Tensor | None) -> Look:
             from lexiscope.saes.kernels.triton import adam as triton
 
             return Look(*triton.look(grad, unit_rows))
-    if unit_rows is None:
-        return Look(_square_norm(grad), None)
-    parallel_R = torch.linalg.vecdot(_rows(grad), _rows(unit_rows))
-    _rows(grad).addcmul_(parallel_R[:, None], _rows(unit_rows), value=-1)
-    return Look(_square_norm(grad), parallel_R)
+    g_RD = _rows(grad)
+    total = torch.zeros((), dtype=torch.float64, device=grad.device)
+    parallel_R = None if unit_rows is None else grad.new_empty(len(g_RD))
+    for rows in _pieces(g_RD, whole=grad.is_cuda):
+        if unit_rows is not None and parallel_R is not None:
+            unit_RD = _rows(unit_rows)[rows]
+            parallel_R[rows] = torch.linalg.vecdot(g_RD[rows], unit_RD)
+            g_RD[rows].addcmul_(parallel_R[rows, None], unit_RD, value=-1)
+        total += torch.linalg.vector_norm(g_RD[rows]).double().square()
+    return Look(total, parallel_R)
 
 
 def update(
@@ -90,15 +96,27 @@ def update(
                 return
             if unit is not None:  # its look left the gradient as it was
                 _rows(grad).sub_(unit[:, None].to(grad.dtype) * _rows(parameter))
-    if scale is not None and (grad.is_cuda or bool(scale < 1)):
-        grad.mul_(scale)
-    if "first" in moments:
-        _fused(parameter, grad, moments["first"], moments["second"], rates)
-    else:
-        _eight_bit(parameter, grad, moments, rates)
-    if unit is not None:
-        rows_RD = _rows(parameter)
-        rows_RD.div_(rows_RD.norm(dim=1, keepdim=True).clamp_min(torch.finfo(parameter.dtype).tiny))
+    if scale is not None and not grad.is_cuda and not bool(scale < 1):
+        scale = None
+    p_RD, g_RD = _rows(parameter), _rows(grad)
+    for rows in _pieces(p_RD, whole=grad.is_cuda and "first" in moments):
+        if scale is not None:
+            g_RD[rows].mul_(scale)
+        if "first" in moments:
+            first, second = (_rows(moments[name])[rows] for name in ("first", "second"))
+            _fused(p_RD[rows], g_RD[rows], first, second, rates)
+        else:
+            _eight_bit(p_RD[rows], g_RD[rows], moments, rates, rows)
+        if unit is not None:
+            lengths = torch.linalg.vector_norm(p_RD[rows], dim=1, keepdim=True)
+            p_RD[rows].div_(lengths.clamp_min_(torch.finfo(parameter.dtype).tiny))
+
+
+def _pieces(tensor_RD: Tensor, *, whole: bool) -> Iterator[slice]:
+    """As many rows at a time as stay in cache for all that is done to them."""
+    size = len(tensor_RD) if whole else max(1, ELEMENTS_AT_ONCE // max(1, tensor_RD.shape[1]))
+    for start in range(0, len(tensor_RD), max(1, size)):
+        yield slice(start, min(start + size, len(tensor_RD)))
 
 
 def _path(*tensors: Tensor) -> str:
@@ -132,26 +150,19 @@ def _fused(parameter: Tensor, grad: Tensor, first: Tensor, second: Tensor, rates
     )
 
 
-def _eight_bit(parameter: Tensor, grad: Tensor, moments: dict[str, Tensor], rates: Rates) -> None:
-    p_RD, g_RD = _rows(parameter), _rows(grad)
+def _eight_bit(p_RD: Tensor, g_RD: Tensor, moments: dict[str, Tensor], rates: Rates, rows: slice) -> None:
     codes_1, scales_1, codes_2, scales_2 = (
-        _rows(moments[name]) for name in ("first_codes", "first_scales", "second_codes", "second_scales")
+        _rows(moments[name])[rows] for name in ("first_codes", "first_scales", "second_codes", "second_scales")
     )
-    size = max(1, ELEMENTS_AT_ONCE // p_RD.shape[1])
-    for start in range(0, len(p_RD), size):
-        rows = slice(start, start + size)
-        first = eight_bit.decode(codes_1[rows], scales_1[rows], second=False).to(p_RD.dtype)
-        second = eight_bit.decode(codes_2[rows], scales_2[rows], second=True).to(p_RD.dtype)
-        _fused(p_RD[rows], g_RD[rows], first, second, rates)
-        for moment, codes, scales in ((first, codes_1, scales_1), (second, codes_2, scales_2)):
-            codes[rows], scales[rows] = eight_bit.encode(
-                moment.float(), second=moment is second, first_row=start, step=rates.step
-            )
-
-
-def _square_norm(grad: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(grad)
-    return norm.double().square()
+    first = eight_bit.decode(codes_1, scales_1, second=False).to(p_RD.dtype)
+    second = eight_bit.decode(codes_2, scales_2, second=True).to(p_RD.dtype)
+    _fused(p_RD, g_RD, first, second, rates)
+    for moment, codes, scales in ((first, codes_1, scales_1), (second, codes_2, scales_2)):
+        new_codes, new_scales = eight_bit.encode(
+            moment.float(), second=moment is second, first_row=rows.start, step=rates.step
+        )
+        codes.copy_(new_codes)
+        scales.copy_(new_scales)
 
 
 def _rows(tensor: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class _MeanSquare(torch.autograd.Function):
             mean = (total / count).to(output_TD.dtype)
         else:
             error_TD = output_TD - target_TD
-            mean = error_TD.square().mean()
+            mean = torch.linalg.vector_norm(error_TD, dim=-1).square().mean() / error_TD.shape[-1]
             grad_TD = error_TD.mul_(2 / max(1, error_TD.numel()))
         ctx.save_for_backward(grad_TD)
         ctx.shapes = output_TD.shape, target_TD.shape

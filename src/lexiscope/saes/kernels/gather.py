@@ -7,6 +7,9 @@ gradient of its own.
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -66,13 +69,15 @@ def weighted_columns(
         case "dense":
             return dense.weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns)
         case "native":
-            columns = _columns(indices_N, offsets_R1, num_columns)
+            columns = _columns(native, indices_N, offsets_R1, num_columns)
             return native.weighted_columns(right_RD.contiguous(), columns, weights_N.contiguous())
         case "triton":
             from lexiscope.saes.kernels.triton import gather as triton
 
             return triton.weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns)
-    return stock.weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns)
+    full = stock.is_full(indices_N, offsets_R1, num_columns)
+    columns = None if full else _columns(stock, indices_N, offsets_R1, num_columns)
+    return stock.weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns, columns)
 
 
 def weighted_columns_and_dots(
@@ -80,7 +85,7 @@ def weighted_columns_and_dots(
 ) -> tuple[Tensor, Tensor]:
     """`weighted_columns` and `row_dots` of the same rows: ⟨right[r], left[c]⟩ for every entry (r, c)."""
     if _path(right_RD, weights_N, indices_N, offsets_R1, len(left_CD)) == "native":
-        columns = _columns(indices_N, offsets_R1, len(left_CD))
+        columns = _columns(native, indices_N, offsets_R1, len(left_CD))
         return native.weighted_columns_and_dots(
             right_RD.contiguous(), columns, weights_N.contiguous(), left_CD.contiguous()
         )
@@ -95,7 +100,7 @@ def weighted_columns_and_sums(
 ) -> tuple[Tensor, Tensor]:
     """`weighted_columns`, and Σ weights[n] of every column."""
     if _path(right_RD, weights_N, indices_N, offsets_R1, num_columns) == "native":
-        columns = _columns(indices_N, offsets_R1, num_columns)
+        columns = _columns(native, indices_N, offsets_R1, num_columns)
         return native.weighted_columns_and_sums(right_RD.contiguous(), columns, weights_N.contiguous())
     return (
         weighted_columns(right_RD, indices_N, offsets_R1, weights_N, num_columns),
@@ -116,13 +121,12 @@ _columns_of = WeakTensorKeyDictionary()
 """Entries sorted by column, for as long as their indices live: a batch sorts them once for all its gradients."""
 
 
-def _columns(indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> native.Columns:
+def _columns(kernels: ModuleType, indices_N: Tensor, offsets_R1: Tensor, num_columns: int) -> Any:
+    """What ``kernels.transpose`` gives."""
     changes = 0 if indices_N.is_inference() else indices_N._version  # noqa: SLF001  nothing public counts changes
-    offsets, *rest = _columns_of.get(indices_N, (None,))  # type: ignore[no-untyped-call]
-    if offsets is offsets_R1 and rest[:2] == [num_columns, changes]:
-        columns = rest[2]
-        assert isinstance(columns, native.Columns)
-        return columns
-    columns = native.transpose(indices_N.contiguous(), offsets_R1.contiguous(), num_columns)
-    _columns_of[indices_N] = (offsets_R1, num_columns, changes, columns)
+    same = kernels, num_columns, changes
+    offsets, key, columns = _columns_of.get(indices_N, (None,) * 3)  # type: ignore[no-untyped-call]
+    if offsets is not offsets_R1 or key != same:
+        columns = kernels.transpose(indices_N.contiguous(), offsets_R1.contiguous(), num_columns)
+        _columns_of[indices_N] = (offsets_R1, same, columns)
     return columns
