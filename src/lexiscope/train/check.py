@@ -31,17 +31,20 @@ def fidelity(sae: SparseAutoencoder, batches: Iterable[Batch | Tensor], scale_D:
     sae.eval()
     tokens, active, error, squares = 0, 0, 0.0, 0.0
     sum_D = torch.zeros(sae.output_width, dtype=torch.float64)
+    units = 1.0 if scale_D is None else scale_D.double()
     for batch in batches:
         x_TD, target_TD = batch if isinstance(batch, Batch) else Batch.same(batch)
         codes = sae.encode(x_TD)
         tokens += len(x_TD)
         active += len(codes)
         output_TD = sae.reconstruct(x_TD, codes)
-        if scale_D is not None:
-            target_TD, output_TD = target_TD * scale_D, output_TD * scale_D
-        error += float((target_TD - output_TD).double().square().sum())
-        squares += float(target_TD.double().square().sum())
-        sum_D += target_TD.double().sum(0)
+        # Copies in float64 of all tokens would be the peak of a run.
+        for start in range(0, len(x_TD), 256):
+            part = slice(start, start + 256)
+            y_TD, found_TD = target_TD[part].double() * units, output_TD[part].double() * units
+            error += float((y_TD - found_TD).square().sum())
+            squares += float(y_TD.square().sum())
+            sum_D += y_TD.sum(0)
     sae.train(training)
     variance = squares - float(sum_D.square().sum()) / tokens
     return Fidelity(active / tokens, error / variance)

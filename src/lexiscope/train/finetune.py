@@ -125,7 +125,7 @@ def finetune(
     with write_artifact(out, "sae", config=settings, seed=config_all.seed, made_from=made_from) as draft:
         sinks = open_sinks(draft.path / METRICS, out.parent / "tensorboard" / out.name)
         with progress.task("Fine-tuning", total=config_all.tokens, unit="tokens") as task:
-            watch = Watch(out.name, config_all, sae, normal, sinks, task)
+            watch = Watch(out.name, config_all, sae, lambda: normal, sinks, task)
             for text, batch in _steps(passages, sae, units, config_all.steps):
                 term.passage = text
                 watch.see(trainer.step(batch))

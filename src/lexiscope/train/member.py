@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +71,8 @@ class Member:
             sinks = open_sinks(self._draft.path / METRICS, plan.out.parent / "tensorboard" / plan.out.name)
             for sink in sinks:
                 self._stack.callback(sink.close)
-            self._watch = Watch(plan.out.name, config, sae, stream.normal_heldout(config.normalise), sinks, task)
+            heldout = partial(stream.normal_heldout, config.normalise)
+            self._watch = Watch(plan.out.name, config, sae, heldout, sinks, task)
             self._stack = self._stack.pop_all()
 
     def step(self, batches: Mapping[Normalisation, Batch]) -> None:

@@ -42,5 +42,7 @@ def fit(sample_TD: Tensor, how: Normalisation, widths: Sequence[int] | None = No
 
 def _mean(sample_TD: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
     """Mean over tokens in float64, some at a time: a copy of the whole sample would be the peak of a run."""
-    parts = (of(part_TD.double()).sum(0) for part_TD in sample_TD.split(1024))  # type: ignore[no-untyped-call]
-    return torch.stack(list(parts)).sum(0) / len(sample_TD)
+    total_D = torch.zeros(sample_TD.shape[1], dtype=torch.float64)
+    for start in range(0, len(sample_TD), 1024):
+        total_D += of(sample_TD[start : start + 1024].double()).sum(0)
+    return total_D / len(sample_TD)

@@ -51,7 +51,6 @@ class Stream:
         )
         self.units = cache(self._units)
         self.sample = cache(self._normal_sample)
-        self.normal_heldout = cache(lambda how: [self.units(how)(batch) for batch in self.heldout])
 
     def _units(self, how: Normalisation) -> Units:
         assert self._sample is not None
@@ -63,6 +62,10 @@ class Stream:
     def _normal_sample(self, how: Normalisation) -> Batch:
         assert self._sample is not None
         return self.units(how)(self._sample)
+
+    def normal_heldout(self, how: Normalisation) -> Iterator[Batch]:
+        """Made anew each time: kept in every kind of units they would take as much memory as the activations of a step."""
+        return (self.units(how)(batch) for batch in self.heldout)
 
     def forget_sample(self) -> None:
         """Once every member has started: it is larger than a batch by far."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -47,7 +47,7 @@ class Watch:
         name: str,
         config: TrainConfig,
         sae: SparseAutoencoder,
-        heldout: Sequence[Batch],
+        heldout: Callable[[], Iterable[Batch]],
         sinks: Sequence[Sink],
         task: Task,
     ) -> None:
@@ -84,7 +84,7 @@ class Watch:
                 self._notes["loss"] = f"loss {values['loss/reconstruction']:.3f}"
             self._notes["dead"] = f"{values['dead_fraction']:.1%} dead"
         if (step.number + 1) % self._config.evaluate_every_steps == 0 or last:
-            l0, fvu = fidelity(self._sae, self._heldout)
+            l0, fvu = fidelity(self._sae, self._heldout())
             values |= {"heldout/l0": l0, "heldout/fvu": fvu}
         if values:
             for sink in self._sinks:
