@@ -288,9 +288,25 @@ class SparseAutoencoder(nn.Module, ABC):
         where = f"{folder / WEIGHTS} and its settings"
         try:
             sae = cls(cls.config_type.read(settings["sae"], where), settings["width"], settings["output_width"])
-            sae.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+            _fill(sae.state_dict(), folder / WEIGHTS)
         except (InputError, KeyError, TypeError, RuntimeError, OSError, safetensors.SafetensorError) as error:
             raise ArtifactError(f"{where} do not make a {cls.__name__} ({error}); train it again") from None
         sae.reads = tuple(HookPoint.parse(hook) for hook in settings["reads"])
         sae.writes = tuple(HookPoint.parse(hook) for hook in settings["writes"])
         return sae.eval()
+
+
+def _fill(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Copy a file's tensors one by one: all at once would be a second copy of the weights.
+
+    Raises:
+        RuntimeError: the file has others.
+    """
+    with safetensors.safe_open(file, framework="pt") as saved:
+        if different := tensors.keys() ^ set(saved.keys()):
+            raise RuntimeError(f"different tensors: {', '.join(sorted(different))}")
+        for name, tensor in tensors.items():
+            found = saved.get_tensor(name)
+            if found.shape != tensor.shape:
+                raise RuntimeError(f"{name} is {list(found.shape)}, not {list(tensor.shape)}")
+            tensor.copy_(found)

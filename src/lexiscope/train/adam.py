@@ -100,7 +100,7 @@ class Adam:
                 tensor[rows] = 0
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that the next step depends on besides the parameters and the settings: ``0.first`` and so on, by place."""
+        """All that the next step depends on besides parameters and settings: ``0.first`` and so on, by place."""
         return {
             f"{place}.{name}": tensor
             for place, parameter in enumerate(self.parameters)
