@@ -5,11 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.config import read_recipe
 from lexiscope.core.errors import InputError
+
+if TYPE_CHECKING:
+    from lexiscope.train.memory import Estimate
 
 
 def settings(table: str, recipe: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -84,3 +87,16 @@ def _difference(key: str, asked: Any, found: Any) -> str | None:
         inner = (_difference(f"{key}.{name}", value, found.get(name)) for name, value in asked.items())
         return next((difference for difference in inner if difference), None)
     return f"{key} is {found!r} there, {asked!r} was asked for"
+
+
+def say_memory(expected: Estimate) -> None:
+    """What a run will need, before it starts, and whether this machine has it."""
+    from lexiscope.cli.console import say
+    from lexiscope.core.memory import free_bytes, running_bytes
+
+    say(f"memory: about {expected}")
+    if (free := free_bytes()) is not None and expected.total > free + running_bytes():
+        say(
+            f"that is more than the {free / 1e9:.2f} GB that are free; fewer latents, smaller optimise.batch_tokens or "
+            "optimise.optimizer_bits = 8 need less"
+        )

@@ -15,13 +15,14 @@ from rich.table import Table
 from lexiscope import saes
 from lexiscope.cli.console import ConsoleProgress, output, say, show_json
 from lexiscope.cli.recipes import TrainRecipe
-from lexiscope.cli.stage import finished, value_of
+from lexiscope.cli.stage import finished, say_memory, value_of
 from lexiscope.core.chart import Point, Series, chart
 from lexiscope.core.errors import InputError
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.saes import SparseAutoencoder
 from lexiscope.saes.registry import read_config
 from lexiscope.train.config import TrainConfig
+from lexiscope.train.memory import estimate
 from lexiscope.train.run import make_plan, sweep
 from lexiscope.train.source import choose_sites
 
@@ -174,6 +175,8 @@ def run(
     say(f"{len(plans)} autoencoders, {len(plans) - len(missing)} done already")
     try:
         if missing:
+            members = [(plans[name][0].sae, plans[name][0].train) for name in missing]
+            say_memory(estimate(members, *sites.total_widths(store)))
             places = {"hook": sites.reads, "target": sites.writes}
             sweep(store, missing, **places, out=out, progress=ConsoleProgress())
     finally:

@@ -45,9 +45,10 @@ def run(
 def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, *, json: bool) -> None:
     from lexiscope import saes
     from lexiscope.cli.console import ConsoleProgress, say, show_json
-    from lexiscope.cli.stage import finished
+    from lexiscope.cli.stage import finished, say_memory
     from lexiscope.saes.registry import read_config
     from lexiscope.train.config import TrainConfig
+    from lexiscope.train.memory import estimate
     from lexiscope.train.run import make_plan, train
     from lexiscope.train.source import choose_sites
 
@@ -59,6 +60,7 @@ def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, 
         say(f"{out} is done already")
         sae = saes.load(out)
     else:
+        say_memory(estimate([(plan.sae, plan.train)], *sites.total_widths(store)))
         places = {"hook": sites.reads, "target": sites.writes}
         sae = train(store, sae_config, train_config, **places, out=out, progress=ConsoleProgress())
     assert sae.artifact is not None

@@ -15,6 +15,7 @@ import mmap
 import platform
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -145,3 +146,21 @@ def keep_large_blocks() -> bool:
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)
+
+
+def running_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    return _of_system("/proc/self/status", "VmRSS") or 0
+
+
+def free_bytes() -> int | None:
+    """Memory that could be had without swapping; None where the system does not tell."""
+    return _of_system("/proc/meminfo", "MemAvailable")
+
+
+def _of_system(file: str, name: str) -> int | None:
+    with contextlib.suppress(OSError):
+        for line in Path(file).read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return 1024 * int(line.split()[1])
+    return None

@@ -23,7 +23,7 @@ class Affine(NamedTuple):
         return (x_TD - self.centre_D).mul_(self.scale_D)
 
     def undo(self, z_TD: Tensor) -> Tensor:
-        """x of z."""
+        """What z was made from."""
         return z_TD / self.scale_D + self.centre_D
 
     def inverse(self) -> Self:

@@ -297,16 +297,18 @@ class SparseAutoencoder(nn.Module, ABC):
 
 
 def _fill(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Copy a file's tensors one by one: all at once would be a second copy of the weights.
+    """Copy a file's tensors, opening it for each: what has been read of an open file counts as memory.
 
     Raises:
         RuntimeError: the file has others.
     """
     with safetensors.safe_open(file, framework="pt") as saved:
-        if different := tensors.keys() ^ set(saved.keys()):
-            raise RuntimeError(f"different tensors: {', '.join(sorted(different))}")
-        for name, tensor in tensors.items():
+        names = set(saved.keys())
+    if different := tensors.keys() ^ names:
+        raise RuntimeError(f"different tensors: {', '.join(sorted(different))}")
+    for name, tensor in tensors.items():
+        with safetensors.safe_open(file, framework="pt") as saved:
             found = saved.get_tensor(name)
-            if found.shape != tensor.shape:
-                raise RuntimeError(f"{name} is {list(found.shape)}, not {list(tensor.shape)}")
-            tensor.copy_(found)
+        if found.shape != tensor.shape:
+            raise RuntimeError(f"{name} is {list(found.shape)}, not {list(tensor.shape)}")
+        tensor.copy_(found)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lexiscope import saes
+from lexiscope.core import memory
 from lexiscope.core.artifact import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.progress import Task
@@ -99,6 +100,8 @@ class Member:
             self._draft.notes["warnings"] = self._watch.warnings
         del self.trainer, self._watch  # the optimizer's memory is needed for reading the weights back
         sae.zero_grad()
+        memory.release()
         with self._stack:
             settle(sae, stream.units(plan.train.normalise), stream.heldout, self._draft, plan.train, plan.choices)
+        del sae
         return saes.load(plan.out)

@@ -44,6 +44,11 @@ class Sites(NamedTuple):
         """D of each hook point read, and of each written."""
         return [source.width(hook) for hook in self.reads], [source.width(hook) for hook in self.writes]
 
+    def total_widths(self, source: ActivationSource) -> tuple[int, int | None]:
+        """D of what is read, and of what is written if that is something else."""
+        read, written = self.widths(source)
+        return sum(read), None if self.reads == self.writes else sum(written)
+
 
 Hooks = HookPoint | str | Sequence[HookPoint | str] | None
 

@@ -64,7 +64,7 @@ class Stream:
         return self.units(how)(self._sample)
 
     def normal_heldout(self, how: Normalisation) -> Iterator[Batch]:
-        """Made anew each time: kept in every kind of units they would take as much memory as the activations of a step."""
+        """Made anew each time: kept in every kind of units they would take as much memory as a step."""
         return (self.units(how)(batch) for batch in self.heldout)
 
     def forget_sample(self) -> None:
