@@ -51,7 +51,7 @@ def always_shorten(longest_list=1.0):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stock_shortlist, "LEAST", (1, 1, 1))
         patch.setattr(stock_shortlist, "has_fast_bfloat16", lambda: True)
-        patch.setattr(stock_select, "SAMPLE_TOKENS", 32)
+        patch.setattr(stock_shortlist, "BOUNDS_PER_BLOCK", 1)
         patch.setattr(stock_select, "LONGEST_LIST", longest_list)
         yield
 

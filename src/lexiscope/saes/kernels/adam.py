@@ -73,7 +73,7 @@ def look(grad: Tensor, unit_rows: Tensor | None) -> Look:
             unit_RD = _rows(unit_rows)[rows]
             parallel_R[rows] = torch.linalg.vecdot(g_RD[rows], unit_RD)
             g_RD[rows].addcmul_(parallel_R[rows, None], unit_RD, value=-1)
-        total += torch.linalg.vector_norm(g_RD[rows]).double().square()
+        total += torch.linalg.vector_norm(g_RD[rows], dim=1).double().square().sum()
     return Look(total, parallel_R)
 
 

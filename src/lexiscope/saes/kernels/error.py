@@ -31,7 +31,7 @@ class _MeanSquare(torch.autograd.Function):
             _SQUARE_ERROR(output_TD.contiguous(), target_TD.contiguous(), grad_TD, total, count, 2 / count)
             mean = (total / count).to(output_TD.dtype)
         else:
-            error_TD = output_TD - target_TD
+            error_TD = _difference(output_TD, target_TD)
             mean = torch.linalg.vector_norm(error_TD, dim=-1).square().mean() / error_TD.shape[-1]
             grad_TD = error_TD.mul_(2 / max(1, error_TD.numel()))
         ctx.save_for_backward(grad_TD)
@@ -49,3 +49,9 @@ class _MeanSquare(torch.autograd.Function):
             grad_TD.sum_to_size(ctx.shapes[0]) if needs_output else None,
             -grad_TD.sum_to_size(ctx.shapes[1]) if needs_target else None,
         )
+
+
+def _difference(output_TD: Tensor, target_TD: Tensor) -> Tensor:
+    if output_TD.device.type != "cpu" or output_TD.shape != target_TD.shape or output_TD.dtype != target_TD.dtype:
+        return output_TD - target_TD
+    return torch.sub(output_TD, target_TD, out=memory.empty(output_TD.shape, output_TD.dtype))

@@ -19,7 +19,7 @@ FULL_SHARE = 1 / 8
 BLOCK_CELLS = 2**22
 """16 MB of fp32 for one dense block."""
 ROWS_IN_CACHE = 512
-CELLS_IN_CACHE = 2**19
+CELLS_IN_CACHE = 2**20
 WORTH_SORTING = 2**14
 """Dot products from which putting them in order takes less time than it saves."""
 
@@ -69,7 +69,7 @@ def row_dots(left_RD: Tensor, table_XD: Tensor, indices_N: Tensor, offsets_R1: T
             ]
         )
     rows_N = torch.repeat_interleave(offsets_R1.diff(), output_size=len(indices_N))
-    return many_dots_at(left_RD, table_XD, rows_N, indices_N)
+    return dots_at(left_RD, table_XD, rows_N, indices_N)
 
 
 def dots_at(left_RD: Tensor, table_XD: Tensor, rows_N: Tensor, indices_N: Tensor) -> Tensor:

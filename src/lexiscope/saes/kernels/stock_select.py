@@ -21,7 +21,7 @@ from lexiscope.saes.kernels.stock_shortlist import NO_KEY, Bounds, Shortlist, is
 SCORES_PER_BLOCK = 2**22
 """16 MB of fp32 scores: larger blocks fall out of cache, smaller ones waste the GEMM (measured at F = 8,192)."""
 SAMPLE_TOKENS = 128
-"""Tokens that guess the threshold of a whole batch, or show whether a shortlist is short."""
+"""Tokens that guess the threshold of a whole batch."""
 LONGEST_LIST = 1 / 32
 """Share of the groups of latents in question from which it is faster to score the token as a whole."""
 
@@ -158,12 +158,14 @@ def _blocks(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, wanted: _Wanted, may_shorte
     x_TD, W_FD, b_F = x_TD.detach().contiguous(), W_FD.detach(), b_F.detach()
     if may_shorten and wanted.least_groups <= LONGEST_LIST * len(W_FD) and is_faster(x_TD, W_FD):
         shortlist = Shortlist(W_FD, b_F, wanted.base_F)
-        sample = _Listed(x_TD[:SAMPLE_TOKENS], shortlist, wanted)
-        if shortlist.is_usable and float(sample.by_itself_T.float().mean()) < 0.5:
-            yield sample.codes(W_FD, b_F, wanted)
-            for block_TD in torch.split(x_TD[SAMPLE_TOKENS:], shortlist.tokens_per_block):
-                yield _Listed(block_TD, shortlist, wanted).codes(W_FD, b_F, wanted)
-            return
+        if shortlist.is_usable:
+            for number, block_TD in enumerate(torch.split(x_TD, shortlist.tokens_per_block)):
+                listed = _Listed(block_TD, shortlist, wanted)
+                if number == 0 and float(listed.by_itself_T.float().mean()) > 0.5:
+                    break  # the others would have no shorter lists
+                yield listed.codes(W_FD, b_F, wanted)
+            else:
+                return
     for scores_TF in _score_blocks(x_TD, W_FD, b_F):
         yield wanted.of_scores(scores_TF)
 

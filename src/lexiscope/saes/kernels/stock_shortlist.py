@@ -45,7 +45,7 @@ MULTIPLE = 64
 """F is rounded up to this with latents that never fire, so that groups come out even."""
 BOUNDS_PER_BLOCK = 2**24
 """32 MB of bounds; below, too much time goes into laying out W again for every block."""
-ROWS_PER_BLOCK = 1024
+ROWS_PER_BLOCK = 512
 """Rows whose norms are found at a time, in cache."""
 TOO_LARGE = 2.0**100
 ROUND_UP = 1 + 2.0**-7
@@ -145,12 +145,13 @@ def _round_rows(rows_XD: Tensor, out_XK: Tensor) -> tuple[Tensor, Tensor]:
     """Rows in bfloat16, bounds of their lengths and of those of the copies, and of what rounding took away."""
     num_rows, width = rows_XD.shape
     length_X, lost_X = rows_XD.new_empty(num_rows), rows_XD.new_empty(num_rows)
+    difference = rows_XD.new_empty(min(num_rows, ROWS_PER_BLOCK), width)
     for start in range(0, num_rows, ROWS_PER_BLOCK):
-        block = slice(start, start + ROWS_PER_BLOCK)
-        copy = rows_XD[block].to(torch.bfloat16)
-        out_XK[block, :width][: len(copy)] = copy
-        torch.linalg.vector_norm(rows_XD[block], dim=1, out=length_X[block])
-        torch.linalg.vector_norm(copy.float().sub_(rows_XD[block]), dim=1, out=lost_X[block])
+        block = slice(start, min(start + ROWS_PER_BLOCK, num_rows))
+        rows, lost = rows_XD[block], difference[: block.stop - start]
+        lost.copy_(out_XK[block, :width].copy_(rows)).sub_(rows)
+        torch.linalg.vector_norm(rows, dim=1, out=length_X[block])
+        torch.linalg.vector_norm(lost, dim=1, out=lost_X[block])
     out_XK[num_rows:, :width] = 0
     vanished = math.sqrt(width) * 2.0**-62
     lost_X.mul_(ROUND_UP).add_(vanished)
