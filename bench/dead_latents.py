@@ -30,9 +30,9 @@ class Remedy(NamedTuple):
 
 REMEDIES = {
     "default": Remedy({}, {}),
+    "AuxK": Remedy({}, {"terms": ("auxk",)}),
     "none": Remedy({}, {"terms": ()}),
     "no centring either": Remedy({}, {"terms": (), "normalise": "none"}),
-    "AuxK": Remedy({}, {"terms": ("auxk",)}),
     "resampling": Remedy({}, {"terms": ("resample",)}),
     "active subspace": Remedy({"init": "subspace"}, {"terms": ()}),
     "balanced start": Remedy({"init": "balanced"}, {"terms": ()}),

@@ -1,6 +1,6 @@
 """A linear world: activations that are sparse sums of known directions, streamed without end.
 
-    x = b + Σ_g a_g d_g + noise + outlier dimensions + outlier tokens,   a_g > 0 with probability p_g ∝ (g + 1)^-exponent, else 0
+    x = b + Σ_g a_g d_g + noise + outlier dimensions and tokens,   a_g > 0 with probability p_g ∝ (g + 1)^-exponent
 
 Feature g has the unit direction d_g. Features fire independently of each other; when one fires, its strength is
 log-normal with mean 1. A batch depends on nothing but the settings and its (seed, split, number), so a stream starts
@@ -77,9 +77,18 @@ WIDE = Config(width=64, num_features=4096, active=8.0)
 """More features than even a dictionary 32 times the width can hold."""
 
 
-HEAVY = OUTLIERS.model_copy(update={"outlier_scale": 30.0, "sink_share": 0.004, "sink_scale": 30.0})
-"""Four coordinates with 80 times the variance of the others, a mean far from zero, and one token in 250 that is an
-outlier altogether and has most of the variance."""
+HEAVY = Config(
+    width=256,
+    num_features=16_384,
+    active=16.0,
+    offset=5.0,
+    outlier_dims=4,
+    outlier_scale=30.0,
+    sink_share=0.004,
+    sink_scale=30.0,
+)
+"""Many features under a mean far from zero, four coordinates with 80 times the variance of firings, and one token in
+250 that is an outlier altogether; these tokens have most of the variance."""
 
 
 class Sample(NamedTuple):
