@@ -57,7 +57,9 @@ FIRST_COEFFICIENT = {
 }
 """Where a search starts; dictionary-learning's JumpReLU has a target of its own."""
 CLOSE = 0.03
-"""L0 is matched when it is off by no more than this share."""
+"""A search ends when L0 is off by no more than this share."""
+MATCHED = 0.1
+"""A peer whose L0 is further off is shown, and left out of the verdict."""
 
 Row = dict[str, Any]
 
@@ -100,7 +102,7 @@ class Comparison:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._worlds: dict[int, LinearWorld] = {}
-        self._coefficients: dict[tuple[str, str], tuple[float, float]] = {}
+        self._coefficients: dict[tuple[str, str], float] = {}
 
     def world(self, seed: int) -> LinearWorld:
         if seed not in self._worlds:
@@ -139,24 +141,23 @@ class Comparison:
         return {"who": "lexiscope", "lr": config.lr, "coefficient": None, **score(world, sae)._asdict(), "s": seconds}
 
     def theirs(self, peer: Peer, architecture: str, rate: float | None, seed: int) -> Row:
-        """Whole runs until L0 is right. It is close to a power of the coefficient: a secant on logarithms finds it."""
+        """Whole runs until L0 is right, or as many as there may be; then the one that came closest."""
         key = (peer.name, architecture)
-        coefficient, slope = self._coefficients.get(key, (FIRST_COEFFICIENT.get(key), -1.0))
+        coefficient = self._coefficients.get(key, FIRST_COEFFICIENT.get(key))
         tried: list[Row] = []
-        while True:
-            row = self._run(peer, architecture, rate, coefficient, seed)
-            tried.append(row)
-            gap = math.log(max(row["l0"], 1e-2) / self._arguments.l0)
-            if coefficient is None or abs(gap) <= CLOSE or len(tried) == self._arguments.searches:
+        while len(tried) < (1 if coefficient is None else self._arguments.searches):
+            tried.append(self._run(peer, architecture, rate, coefficient, seed))
+            best = min(tried, key=lambda row: abs(self.gap(row)))
+            if coefficient is None or abs(self.gap(best)) <= CLOSE:
                 break
-            if len(tried) > 1 and coefficient != tried[-2]["coefficient"]:
-                rise = math.log(max(row["l0"], 1e-2) / max(tried[-2]["l0"], 1e-2))
-                slope = min(-0.2, max(-5.0, rise / math.log(coefficient / tried[-2]["coefficient"])))
-            coefficient *= math.exp(-gap / slope)
-        best = min(tried, key=lambda row: abs(math.log(max(row["l0"], 1e-2) / self._arguments.l0)))
+            coefficient = next_coefficient([(row["coefficient"], self.gap(row)) for row in tried])
         if best["coefficient"] is not None:
-            self._coefficients[key] = best["coefficient"], slope
+            self._coefficients[key] = best["coefficient"]
         return {**best, "s": sum(row["s"] for row in tried)}
+
+    def gap(self, row: Row) -> float:
+        """By how much L0 is off, on a log scale."""
+        return math.log(max(row["l0"], 1e-2) / self._arguments.l0)
 
     def _run(self, peer: Peer, architecture: str, rate: float | None, coefficient: float | None, seed: int) -> Row:
         a, ours = self._arguments, self.train_config(architecture, None, seed)
@@ -181,6 +182,20 @@ class Comparison:
         if not math.isclose(result.pop("first_batch"), float(first_TD.double().square().sum()), rel_tol=1e-9):
             sys.exit(f"{peer.name} was given other activations than we were: its version of torch draws other numbers")
         return {"who": peer.name, "lr": rate, "coefficient": coefficient, **result}
+
+
+def next_coefficient(tried: list[tuple[float, float]]) -> float:
+    """Where L0 should be right, from coefficients and how far off they were: it falls about as a power of them.
+
+    Between the closest on either side, where there are both; otherwise beyond the closest, as if the power were 1.
+    """
+    sides = [[one for one in tried if (one[1] > 0) == above] for above in (True, False)]
+    if not all(sides):
+        coefficient, gap = min(tried, key=lambda one: abs(one[1]))
+        return coefficient * math.exp(max(-3.0, min(3.0, gap)))
+    (low, over), (high, under) = (min(side, key=lambda one: abs(one[1])) for side in sides)
+    share = max(0.1, min(0.9, over / (over - under)))
+    return math.exp((1 - share) * math.log(low) + share * math.log(high))
 
 
 def summary(rows: list[Row]) -> Row:
@@ -217,7 +232,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--rates", nargs="*", type=float, default=[3e-3, 1e-2], help="tried on the first seed")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--searches", type=int, default=4)
+    parser.add_argument("--searches", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="every run, and the means")
     arguments = parser.parse_args()
@@ -243,7 +258,8 @@ def main() -> None:
             return found
 
         tries = [once(rate, 0) for rate in (None, *arguments.rates)]
-        best = max(tries, key=lambda row: row["fve"] + row["mmcs"]) if tuned else tries[0]
+        fair = [row for row in tries if abs(compare.gap(row)) <= MATCHED] or tries
+        best = max(fair, key=lambda row: row["fve"] + row["mmcs"]) if tuned else tries[0]
         rate = None if best["tried"] == "as it is" else best["lr"]
         row = {**best, **summary([best, *(once(rate, seed) for seed in range(1, arguments.seeds))])}
         row["best_fve_of_tries"], row["best_mmcs_of_tries"] = (max(one[n] for one in tries) for n in ("fve", "mmcs"))
@@ -263,8 +279,9 @@ def main() -> None:
         ]
         for row in (ours, *theirs):
             print(line(row), flush=True)
-        if theirs:
-            fve, mmcs = (ours[name] - max(row[name] for row in theirs) for name in ("fve", "mmcs"))
+        matched = [row for row in theirs if abs(compare.gap(row)) <= MATCHED]
+        if matched:
+            fve, mmcs = (ours[name] - max(row[name] for row in matched) for name in ("fve", "mmcs"))
             print(f"{architecture:<12}ours - best peer: FVE {fve:+.4f}  MMCS {mmcs:+.4f}\n", flush=True)
     for peer in peers:
         peer.close()
