@@ -73,6 +73,8 @@ class Trainer:
             if config.target_l0 is not None and "sparsity" not in losses:
                 raise InputError(f"{sae.config.architecture} has no penalty that target_l0 could steer; leave it out")
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            for term in self.terms:
+                term.add_gradients()
 
         self.optimizer.lr = lr
         grad_norm = self.optimizer.step()

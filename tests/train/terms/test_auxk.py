@@ -40,23 +40,24 @@ def state(*dead):
     return TrainingState(dead_F)
 
 
-def gradients(sae, term):
-    names = [name for name, _ in sae.named_parameters()]
-    grads = torch.autograd.grad(term, list(sae.parameters()), allow_unused=True, retain_graph=True)
+def gradients(sae, loss=None, term=None):
+    """Of a loss by autograd, or those that the term adds."""
+    sae.zero_grad()
+    if loss is not None:
+        loss.backward(retain_graph=True)
+    if term is not None:
+        term.add_gradients()
     return {
-        name: torch.zeros_like(parameter) if grad is None else grad
-        for name, parameter, grad in zip(names, sae.parameters(), grads, strict=True)
+        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        for name, parameter in sae.named_parameters()
     }
 
 
 def run(sae, x_TD, training_state, config=None):
     codes = sae.encode(x_TD)
     output_TD = sae.decode(codes)
-    return (
-        codes,
-        output_TD,
-        auxk.AuxK(config or auxk.Config(), sae).losses(Batch.same(x_TD), codes, output_TD, training_state),
-    )
+    term = auxk.AuxK(config or auxk.Config(), sae)
+    return term, output_TD, term.losses(Batch.same(x_TD), codes, output_TD, training_state)
 
 
 def reference_auxk(sae, x_TD, output_TD, dead, k_aux):
@@ -76,18 +77,19 @@ def reference_auxk(sae, x_TD, output_TD, dead, k_aux):
 @pytest.mark.parametrize("dead", [(3, 7), (0, 5, 8, 11, 17, 19, 23, 29, 31, 39)])
 def test_auxk_and_its_gradient(sae, x_TD, dead):
     """With fewer and with more dead latents than k_aux = D / 2 = 6."""
-    _, output_TD, terms = run(sae, x_TD, state(*dead))
+    term, output_TD, terms = run(sae, x_TD, state(*dead))
     expected = reference_auxk(sae, x_TD, output_TD, dead, k_aux=6)
     torch.testing.assert_close(terms["auxk"], expected)
-    ours, reference = gradients(sae, terms["auxk"]), gradients(sae, expected)
+    assert not terms["auxk"].requires_grad
+    ours, reference = gradients(sae, term=term), gradients(sae, expected)
     for name, grad in ours.items():
         torch.testing.assert_close(grad, reference[name], msg=name)
 
 
 def test_auxk_teaches_dead_latents_only_and_reaches_their_encoder(sae, x_TD):
     """Oracle: the definition. The error is a constant, so neither a live latent nor the bias can learn from it."""
-    _, _, terms = run(sae, x_TD, state(3, 7))
-    grads = gradients(sae, terms["auxk"])
+    term, _, _ = run(sae, x_TD, state(3, 7))
+    grads = gradients(sae, term=term)
     for name in ("W_enc_FD", "b_enc_F", "W_dec_FD"):
         rows = grads[name].reshape(F, -1).norm(dim=1).nonzero().flatten()
         assert rows.tolist() == [3, 7], name

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes import Batch, SparseAutoencoder, TrainingState
@@ -37,22 +37,32 @@ class AuxK(Term):
     def __init__(self, config: Config, sae: SparseAutoencoder) -> None:
         super().__init__(config, sae)
         self.dictionary = linear(sae, "auxk")
+        self._found: list[tuple[nn.Parameter, Tensor, Tensor]] = []
 
+    @torch.no_grad()
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:  # noqa: ARG002
-        dead = state.dead_F.nonzero().flatten()
-        if not len(dead) or self.config.coefficient == 0:
+        """Without a graph: `add_gradients` has what a backward pass would find, for the rows of dead latents only."""
+        self._found.clear()
+        dead_G = state.dead_F.nonzero().flatten()
+        if not len(dead_G) or self.config.coefficient == 0:
             return {}
         sae = self.dictionary
-        error_TD = (batch.target_TD - output_TD).detach()
+        error_TD = batch.target_TD - output_TD
         variance = (error_TD - error_TD.mean(0)).square().sum()
-        left = subset_error(
-            (batch.input_TD - sae.centre_D).detach(),
-            error_TD,
-            dead,
-            sae.W_enc_FD,
-            sae.b_enc_F,
-            sae.W_dec_FD,
-            self.config.k_aux or max(1, sae.width // 2),
-        )
-        share = torch.where(variance > 0, left / variance.clamp_min(torch.finfo(variance.dtype).tiny), 0.0 * left)
-        return {"auxk": self.config.coefficient * share}
+        if not variance > 0:
+            return {"auxk": variance}
+        weights = sae.W_enc_FD, sae.b_enc_F, sae.W_dec_FD
+        k_aux = self.config.k_aux or max(1, sae.width // 2)
+        W_enc_GD, b_enc_G, W_dec_GD = (weight.index_select(0, dead_G) for weight in weights)
+        error, *grads = subset_error(batch.input_TD - sae.centre_D, error_TD, W_enc_GD, b_enc_G, W_dec_GD, k_aux)
+        scale = self.config.coefficient / variance
+        self._found = [(weight, dead_G, scale * grad) for weight, grad in zip(weights, grads, strict=True)]
+        return {"auxk": scale * error}
+
+    @torch.no_grad()
+    def add_gradients(self) -> None:
+        for weight, dead_G, rows in self._found:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+            weight.grad.index_add_(0, dead_G, rows)
+        self._found.clear()

@@ -55,8 +55,11 @@ class Term(ABC):
         output_TD: Tensor,  # noqa: ARG002
         state: TrainingState,  # noqa: ARG002
     ) -> dict[str, Tensor]:
-        """Named terms of the loss. Pure."""
+        """Named terms of the loss. They change no weights and no gradients."""
         return {}
+
+    def add_gradients(self) -> None:  # noqa: B027  not every term has some
+        """Called after the backward pass: adds to the gradients of the weights what is not in the graph of `losses`."""
 
     def after_step(self, done: AfterStep) -> None:  # noqa: B027  not every term has one
         """Called once after every optimizer step."""
