@@ -123,7 +123,8 @@ def test_block_size_moves_nothing(monkeypatch, rng):
 
 @pytest.mark.parametrize("full_share", [0.0, 2.0], ids=["dense blocks", "sparse"])
 @pytest.mark.parametrize("in_cache", [2, 10**6], ids=["two rows in cache", "all in cache"])
-def test_gather_products_and_transpose_against_dense_matrices(rng, monkeypatch, full_share, in_cache):
+@pytest.mark.parametrize("zeros", [0, 0.6], ids=["all count", "most weigh nothing"])
+def test_gather_products_and_transpose_against_dense_matrices(rng, monkeypatch, full_share, in_cache, zeros):
     monkeypatch.setattr(stock, "FULL_SHARE", full_share)
     monkeypatch.setattr(stock, "BLOCK_CELLS", 14)
     monkeypatch.setattr(stock, "WORTH_SORTING", 0)
@@ -131,12 +132,16 @@ def test_gather_products_and_transpose_against_dense_matrices(rng, monkeypatch, 
     monkeypatch.setattr(stock, "CELLS_IN_CACHE", in_cache * D)
     dense_TF = torch.randn(9, 7, generator=rng, dtype=torch.float64) * (torch.rand(9, 7, generator=rng) < 0.3)
     codes = SparseCodes.from_dense(dense_TF)
+    places = dense_TF != 0
+    codes.values[: round(zeros * len(codes))] = 0
+    dense_TF = codes.dense()
     table_FD, left_TD = (torch.randn(rows, D, generator=rng, dtype=torch.float64) for rows in (7, 9))
     weighted_rows, row_dots, weighted_columns = stock.weighted_rows, stock.row_dots, stock.weighted_columns
     product = weighted_rows(table_FD, codes.latents, codes.offsets, codes.values)
     torch.testing.assert_close(product, dense_TF @ table_FD)
     dots = row_dots(left_TD, table_FD, codes.latents, codes.offsets)
-    torch.testing.assert_close(dots, (left_TD @ table_FD.T)[dense_TF != 0])
+    torch.testing.assert_close(dots, (left_TD @ table_FD.T)[places])
+    torch.testing.assert_close(stock.many_dots_at(left_TD, table_FD, codes.tokens(), codes.latents), dots)
     turned_product = weighted_columns(left_TD, codes.latents, codes.offsets, codes.values, 7)
     torch.testing.assert_close(turned_product, dense_TF.T @ left_TD)
     tokens_N, order_N, columns = stock.transpose(codes.latents, codes.offsets, 7)

@@ -21,7 +21,8 @@ BLOCK_CELLS = 2**22
 ROWS_IN_CACHE = 512
 CELLS_IN_CACHE = 2**20
 WORTH_SORTING = 2**14
-"""Dot products from which putting them in order takes less time than it saves."""
+"""Entries from which putting them in order takes less time than it saves."""
+MANY_NOT_ZERO = 0.75
 
 
 def weighted_rows(
@@ -40,7 +41,14 @@ def weighted_rows(
 
 
 def _bags(table_XD: Tensor, indices_N: Tensor, offsets_R1: Tensor, weights_N: Tensor) -> Tensor:
-    """A large result goes piece by piece, each still in cache, to memory that has its pages already."""
+    """A large result goes piece by piece, each still in cache, to memory that has its pages already.
+
+    Entries of weight zero are left out where they are many: JumpReLU has them for the sake of its thresholds.
+    """
+    if len(weights_N) > WORTH_SORTING and int(weights_N.count_nonzero()) < MANY_NOT_ZERO * len(weights_N):
+        kept = weights_N.nonzero().squeeze(1)
+        indices_N, weights_N = indices_N[kept], weights_N[kept]
+        offsets_R1 = torch.searchsorted(kept, offsets_R1.to(kept.dtype))
     num_rows, width = len(offsets_R1) - 1, table_XD.shape[1]
     at_once = max(1, CELLS_IN_CACHE // width)
     if table_XD.device.type != "cpu" or num_rows <= 2 * at_once:
