@@ -18,12 +18,13 @@ from torch import Tensor
 from lexiscope.saes.kernels import backend
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_topk
+from lexiscope.saes.kernels.native import gemm
 from lexiscope.saes.kernels.native.library import F32, SIZE, Function
 
 FULL_SHARE = 1 / 8
 """Share of the latents from which k is many."""
-SCORES_PER_BLOCK = 2**20
-"""4 MB of fp32."""
+SCORES_PER_BLOCK = 2**21
+"""8 MB of fp32."""
 
 _KEEP_LARGEST = Function("lx_keep_largest", F32, SIZE, SIZE, SIZE)
 
@@ -46,6 +47,9 @@ def subset_error(x_TD: Tensor, target_TD: Tensor, W_enc_GD: Tensor, b_enc_G: Ten
     """
     if k < FULL_SHARE * len(W_enc_GD):
         return _by_lists(x_TD, target_TD, W_enc_GD, b_enc_G, W_dec_GD, k)
+    x_TD, target_TD, W_enc_GD, b_enc_G, W_dec_GD = (
+        tensor.contiguous() for tensor in (x_TD, target_TD, W_enc_GD, b_enc_G, W_dec_GD)
+    )
     grads = [torch.zeros_like(weights) for weights in (W_enc_GD, b_enc_G, W_dec_GD)]
     total = torch.zeros((), dtype=torch.float64, device=x_TD.device)
     rows = max(1, SCORES_PER_BLOCK // len(W_enc_GD))
@@ -54,13 +58,15 @@ def subset_error(x_TD: Tensor, target_TD: Tensor, W_enc_GD: Tensor, b_enc_G: Ten
     for start in range(0, len(x_TD), rows):
         x, target = x_TD[start : start + rows], target_TD[start : start + rows]
         codes, slopes, rest = codes_TG[: len(x)], slopes_TG[: len(x)], rest_TD[: len(x)]
-        keep_largest(torch.addmm(b_enc_G, x, W_enc_GD.t(), out=codes), k)
-        torch.addmm(target, codes, W_dec_GD, beta=-1, out=rest)
+        _multiply(codes, x, W_enc_GD, b_t=True, beta=1, plus=b_enc_G)
+        keep_largest(codes, k)
+        _multiply(rest, codes, W_dec_GD, beta=-1, plus=target)
         total += torch.dot(rest.flatten(), rest.flatten())
-        torch.mm(rest, W_dec_GD.t(), out=slopes).mul_(codes.sign())
-        grads[0].addmm_(slopes.t(), x)
+        _multiply(slopes, rest, W_dec_GD, b_t=True)
+        slopes.mul_(codes.sign())
+        _multiply(grads[0], slopes, x, a_t=True, beta=1)
         grads[1].add_(slopes.sum(0))
-        grads[2].addmm_(codes.t(), rest)
+        _multiply(grads[2], codes, rest, a_t=True, beta=1)
     return Found(total.to(x_TD.dtype), *(grad.mul_(2) for grad in grads))
 
 
@@ -73,6 +79,23 @@ def keep_largest(scores_TG: Tensor, k: int) -> None:
     else:
         values_TK, best_TK = scores_TG.topk(k, dim=1, sorted=False)
         scores_TG.zero_().scatter_(1, best_TK, values_TK.relu_())
+
+
+def _multiply(
+    out: Tensor,
+    a: Tensor,
+    b: Tensor,
+    *,
+    a_t: bool = False,
+    b_t: bool = False,
+    beta: float = 0,
+    plus: Tensor | None = None,
+) -> None:
+    """``out = a b + beta plus``; ``plus`` is ``out`` if not given."""
+    if backend.path(out, a, b) == "native" and gemm.available():
+        gemm.matmul_into(out, a, b, a_t=a_t, b_t=b_t, beta=beta, plus=plus)
+    else:
+        torch.addmm(out if plus is None else plus, a.t() if a_t else a, b.t() if b_t else b, beta=beta, out=out)
 
 
 @torch.enable_grad()

@@ -113,12 +113,6 @@ TILE_CODE INLINE void multiply(const uint16_t* w, const uint16_t* x, int64_t ste
   __asm__ volatile("" ::: "memory");
 }
 
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-
 TILE_CODE void walk_tiles(Block& block) {
   const int64_t steps = block.w.steps, chunks = ceil_div(steps, CHUNK), chunk = ceil_div(steps, chunks);
   Waiting waiting;
