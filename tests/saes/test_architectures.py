@@ -150,6 +150,22 @@ def test_settings_round_trip(sae):
     assert saes.read_config(sae.config.model_dump(mode="json"), "here") == sae.config
 
 
+def test_gradients_do_not_depend_on_which_thread_is_first(sae, batch):
+    """Enough entries for torch to divide them among threads; the same bits however often they are found."""
+    if not any(parameter.requires_grad for parameter in sae.parameters()):
+        pytest.skip("nothing to train")
+    many, found = Batch(batch.input_TD.repeat(20, 1), batch.target_TD.repeat(20, 1)), []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    for _ in range(4):
+        sae.zero_grad()
+        sum(loss_terms(sae.train(), many)[1].values()).backward()
+        found.append([parameter.grad for parameter in sae.parameters() if parameter.grad is not None])
+    torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(grad, first) for grad, first in zip(other, found[0], strict=True))
+
+
 @pytest.mark.parametrize("name", ["os", "base", "../topk", "topk.py", "lexiscope.saes.topk", ""])
 def test_a_string_selects_only_an_architecture(name):
     with pytest.raises(InputError, match="no architecture is called"):

@@ -55,8 +55,10 @@ class Activation(activation.Activation):
 
     def encode(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
         gates = encode_relu(x_TD, centre_D, W_FD, b_F)
-        linear_N = gates.values - b_F[gates.latents]
-        values_N = (self.r_mag_F.exp()[gates.latents] * linear_N + self.b_mag_F[gates.latents]).relu()
+        linear_N = gates.values - b_F.index_select(0, gates.latents)
+        # Not r[latents]: several threads would add up its gradient in any order.
+        gain_N, shift_N = (weight_F.index_select(0, gates.latents) for weight_F in (self.r_mag_F.exp(), self.b_mag_F))
+        values_N = (gain_N * linear_N + shift_N).relu()
         codes = SparseCodes(gates.offsets, gates.latents, values_N, gates.num_latents, aside=gates)
         return codes if self.training else codes.keep(values_N.detach() > 0)
 
@@ -73,7 +75,7 @@ class Activation(activation.Activation):
             gates = encode_relu(batch.input_TD, dictionary.centre_D, dictionary.W_enc_FD, dictionary.b_enc_F)
         costs_N = gates.values
         if self.options.penalty == "decoder_norm":
-            costs_N = costs_N * dictionary.row_lengths_F[gates.latents]
+            costs_N = costs_N * dictionary.row_lengths_F.index_select(0, gates.latents)
         coefficient = 1.0 if self.options.l1_coefficient is None else self.options.l1_coefficient
         W_dec_FD = dictionary.W_dec_FD.detach()
         rest_TD = (output_TD - decode_rows(codes, W_dec_FD)).detach()

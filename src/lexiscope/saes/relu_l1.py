@@ -65,7 +65,7 @@ class Activation(activation.Activation):
     ) -> dict[str, Tensor]:
         costs_N = codes.values
         if self.options.penalty == "decoder_norm":
-            costs_N = costs_N * dictionary.row_lengths_F[codes.latents]
+            costs_N = costs_N * dictionary.row_lengths_F.index_select(0, codes.latents)
         coefficient = 1.0 if self.options.l1_coefficient is None else self.options.l1_coefficient
         cost = self._annealed(costs_N, state.progress)
         return {"sparsity": coefficient * state.sparsity_scale * cost / batch.target_TD.numel()}
