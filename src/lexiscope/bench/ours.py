@@ -44,7 +44,7 @@ def make_trainer(architecture: str, workload: Workload, sample_TD: Tensor) -> Tr
     config = read_config(settings, f"bench of {architecture}")
     sae = create(config, Batch.same(sample_TD), seed=0)
     if architecture not in WITH_K:
-        sae.calibrate(sample_TD, workload.k)
+        sae.start(sample_TD, workload.k)
     asked = TrainConfig(tokens=STEPS * workload.tokens, batch_tokens=workload.tokens)
     train_config, _ = resolve(asked, config, workload.width)
     return Trainer(sae, train_config)
