@@ -14,7 +14,8 @@ from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.memory import estimate
 
 RUN = """
-import json, resource, sys
+import json, sys
+from pathlib import Path
 import torch
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import topk
@@ -40,7 +41,8 @@ asked = TrainConfig(tokens=4 * tokens, batch_tokens=tokens, optimizer_bits=int(s
 config = topk.Config(num_latents=30_000, k=32)
 expected = estimate([(config, resolve(asked, config, D)[0])], D)
 train(Source(), config, asked, out=sys.argv[1])
-print(json.dumps([expected.total, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]  # ru_maxrss is inherited from who started us
+print(json.dumps([expected.total, 1024 * int(peak)]))
 """
 
 
