@@ -35,7 +35,7 @@ def test_what_is_open_is_chosen_with_a_reason():
     ],
 )
 def test_learning_rate(num_latents, steps, width, lr):
-    """By hand: as published from 30,000 steps on, 5 times it at a 25th, no more below 500, 8 times at D = 16; at most 0.01."""
+    """By hand: as published for 30,000 steps, 5 times it at a 25th, 8 times at D = 16; at most 0.01."""
     config, _ = resolve(TrainConfig(tokens=steps * 4096), topk.Config(num_latents=num_latents), width)
     assert config.lr == pytest.approx(lr)
 

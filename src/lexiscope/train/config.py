@@ -106,8 +106,8 @@ def _learning_rate(steps: int, num_latents: int, width: int) -> Choice:
     Measured on a 256-wide residual stream at F = 4,096: 120 steps reach FVU 0.35 at 3e-4, 0.12 at 3e-3, 0.10 at 6e-3.
     In linear worlds, TopK, F = 8 D: best at 5e-3 to 1e-2 (4,500 steps), 1.2e-2 (1,500) and 2e-2 (500) for D = 64, at
     7e-3 (1,000) for D = 128. At D = 256 twice the rate left 5 % dead, so wider ones stay at what is published: a step
-    turns a row of unit length by lr · sqrt(D). Runs below 500 steps take the rate of 500: among outliers too high a rate
-    leaves latents dead (`lexiscope.measure.worlds.linear.HEAVY`, D = 128: a third at 6e-3, 0.1 % at 4.5e-3).
+    turns a row of unit length by lr · sqrt(D). Runs below 500 steps take the rate of 500: among outliers too high a
+    rate leaves latents dead (`lexiscope.measure.worlds.linear.HEAVY`, D = 128: a third at 6e-3, 0.1 % at 4.5e-3).
     """
     base = 2e-4 * (2**14 / num_latents) ** 0.5
     short, narrow = max(1.0, 30_000 / max(500, steps)) ** 0.5, max(1.0, 256 / width) ** 0.75
