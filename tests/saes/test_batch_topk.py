@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lexiscope.saes import Batch, TrainingState, batch_topk
+from lexiscope import saes
+from lexiscope.saes import Batch, TrainingState, batch_topk, topk
 from lexiscope.saes.affine import Affine
 
 D, F, K = 12, 40, 3.5
@@ -89,3 +90,22 @@ def test_the_threshold_takes_over_units(sae):
     sae.activation.threshold.fill_(1.5)
     sae.absorb(*[Affine.uniform(torch.zeros(D, dtype=torch.float64), 0.25)] * 2)
     assert sae.activation.threshold == 6
+
+
+def test_at_first_every_token_has_its_own_k():
+    """Oracle: TopK with the same weights, evaluated or not, and the threshold rests. Later tokens share."""
+    rng = torch.Generator().manual_seed(4)
+    x_TD = torch.randn(50, 16, generator=rng) * torch.rand(50, 1, generator=rng) * 10
+    ours = saes.create(batch_topk.Config(num_latents=80, k=3.4, per_token_first=0.3), x_TD)
+    own = saes.create(topk.Config(num_latents=80, k=3), x_TD)
+    own.load_state_dict({name: tensor for name, tensor in ours.state_dict().items() if "threshold" not in name})
+    expected = {mode: ours.train(mode).encode(x_TD) for mode in (True, False)}
+    assert expected[True].counts().unique().numel() > 1
+    for progress in (0.29, 0.3, 1.0):
+        ours.before_step(progress)
+        for mode, shared in expected.items():
+            wanted = own.encode(x_TD) if progress < 0.3 else shared
+            torch.testing.assert_close(ours.train(mode).encode(x_TD).dense(), wanted.dense())
+        before = ours.activation.threshold.clone()
+        ours.after_step(expected[True])
+        assert (ours.activation.threshold == before) == (progress < 0.3)

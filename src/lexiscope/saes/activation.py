@@ -73,6 +73,9 @@ class Activation(nn.Module, ABC):
         """L0 that the activation itself guarantees in training. None: a penalty decides."""
         return self.options.fixed_l0
 
+    def before_step(self, progress: float) -> None:
+        """Called before every step of a training, with the share of it that is done."""
+
     def after_step(self, codes: SparseCodes) -> None:
         """Called once after every optimizer step with the codes of its batch."""
 

@@ -107,7 +107,7 @@ class SizedConfig(SaeConfig):
     """Latents per dimension of the activations."""
     num_latents: int | None = Field(None, ge=1)
     """F itself."""
-    init: Init = "random"
+    init: Init = "balanced"
     """Directions before the first step: see `lexiscope.saes.initialise`."""
     init_variance: float | None = Field(None, gt=0, le=1)
     """Share of the variance that the active subspace holds. None: 0.99."""
@@ -216,6 +216,9 @@ class SparseAutoencoder(nn.Module, ABC):
     def reconstruct(self, x_TD: Tensor, codes: SparseCodes) -> Tensor:  # noqa: ARG002
         """The output for an input and its codes: `decode`, and whatever goes around the codes."""
         return self.decode(codes)
+
+    def before_step(self, progress: float) -> None:
+        """Called before every step of a training, with the share of it that is done: 0 at first, below 1 at last."""
 
     def after_step(self, codes: SparseCodes) -> None:
         """Called once after every optimizer step with the codes of its batch: running numbers move here only."""

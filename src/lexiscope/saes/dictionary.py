@@ -90,6 +90,9 @@ class LinearDictionary(SparseAutoencoder):
     def unit_rows(self) -> tuple[nn.Parameter, ...]:
         return (self.W_dec_FD,) if self.activation.unit_rows else ()
 
+    def before_step(self, progress: float) -> None:
+        self.activation.before_step(progress)
+
     def after_step(self, codes: SparseCodes) -> None:
         self.activation.after_step(codes)
 

@@ -60,9 +60,15 @@ def initial_directions(
 
 def spectrum(sample_TD: Tensor) -> Spectrum:
     """Of activations about their mean."""
-    x_TD = sample_TD.cpu().double()
-    x_TD = x_TD - x_TD.mean(0)
-    variances_D, axes_DD = torch.linalg.eigh(x_TD.T @ x_TD / len(x_TD))
+    width = sample_TD.shape[1]
+    sum_D, products_DD = (torch.zeros(shape, dtype=torch.float64) for shape in (width, (width, width)))
+    for start in range(0, len(sample_TD), 1024):  # a copy of the sample in float64 would be the peak of a run
+        part_TD = sample_TD[start : start + 1024].cpu().double()
+        sum_D += part_TD.sum(0)
+        products_DD += part_TD.T @ part_TD
+    mean_D = sum_D / len(sample_TD)
+    covariance_DD = products_DD / len(sample_TD) - torch.outer(mean_D, mean_D)
+    variances_D, axes_DD = torch.linalg.eigh(covariance_DD)
     return Spectrum(variances_D.flip(0).clamp_min(0), axes_DD.T.flip(0))
 
 

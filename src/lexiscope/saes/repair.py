@@ -155,17 +155,19 @@ def undo_shrinkage(sae: LinearDictionary, heldout: Batch | Tensor, *, min_firing
     """Stretch decoder rows in place, if that lowers the FVU. ``heldout`` was not trained on.
 
     Args:
-        min_firings: where each latent has a factor, one that fires less often in the half that is fitted keeps 1.
+        min_firings: where each latent has a factor, one that fires less often in the half that is fitted keeps 1, as
+            does one that a factor would turn around.
     """
     batch = heldout if isinstance(heldout, Batch) else Batch.same(heldout)
     half = len(batch.input_TD) // 2
     fit, test = (_Half.of(sae, batch, part) for part in (slice(0, half), slice(half, None)))
     ones_F = torch.ones_like(sae.b_enc_F)
     slope = fit.slope()
+    factors_F = fit.factors(fit.codes.firings() >= min_firings)
     candidates: dict[Literal["nothing", "dictionary", "latent"], Tensor] = {
         "nothing": ones_F,
         "dictionary": slope * ones_F,
-        "latent": fit.factors(fit.codes.firings() >= min_firings),
+        "latent": torch.where(factors_F > 0, factors_F, 1.0),
     }
     fvus = {name: test.fvu(factors_F) for name, factors_F in candidates.items()}
     best = min(fvus, key=lambda name: fvus[name])

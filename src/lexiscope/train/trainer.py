@@ -64,6 +64,7 @@ class Trainer:
 
         batch = rounded(batch, config.precision)
         self.optimizer.zero_grad()
+        sae.before_step(progress)
         with rounded_weights(sae, config.precision):
             codes = sae.encode(batch.input_TD)
             output_TD = sae.reconstruct(batch.input_TD, codes)
