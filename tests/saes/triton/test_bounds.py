@@ -152,7 +152,9 @@ def test_choose_is_a_stable_sort(device, values, count, k, dtype):
     """Oracle: sorted() by falling value and rising label, not-a-number first."""
     labels = [12, 3, 9, 0, 7, 5, 30]
     positive = [(v, n) for v, n in list(zip(values, labels, strict=True))[:count] if not v <= 0]
-    best = sorted(positive, key=lambda pair: (-np.inf if np.isnan(pair[0]) else 0, -pair[0], pair[1]))[:k]
+    best = sorted(
+        positive, key=lambda pair: (-pair[0] if pair[0] == pair[0] else -np.inf, pair[0] == pair[0], pair[1])
+    )[:k]
     best = sorted(best, key=lambda pair: pair[1])
     ours, their_labels = rank.choose(
         torch.tensor([values], dtype=dtype, device=device),
