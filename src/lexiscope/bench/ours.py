@@ -27,13 +27,13 @@ FLOAT32_ONLY = "-fp32"
 """Ending of a path that makes no pass in lower precision."""
 WITH_K = {
     "topk": lambda workload: {"k": workload.k},
-    "batch_topk": lambda workload: {"k": workload.k},
+    "batch_topk": lambda workload: {"k": workload.k, "per_token_first": 0},
     "matryoshka": lambda workload: {
-        "activation": {"name": "batch_topk", "k": workload.k},
+        "activation": {"name": "batch_topk", "k": workload.k, "per_token_first": 0},
         "prefixes": workload.prefixes[:-1],
     },
 }
-"""Settings of the architectures that are told how many latents fire."""
+"""Settings of the architectures that are told how many latents fire; a batch chooses from the first step on."""
 
 
 def make_trainer(architecture: str, workload: Workload, sample_TD: Tensor) -> Trainer:
