@@ -89,14 +89,14 @@ class Activation(activation.Activation):
     ) -> dict[str, Tensor]:
         scores_N = (codes if codes.aside is None else codes.aside).values
         if self.options.penalty == "l0":
-            costs_N = _Step.apply(  # type: ignore[no-untyped-call]
+            cost = _Count.apply(  # type: ignore[no-untyped-call]
                 scores_N.detach(), self.threshold_F, codes.latents, self.options.bandwidth
             )
         else:
-            costs_N = torch.tanh(TANH_SCALE * codes.values)
+            cost = torch.tanh(TANH_SCALE * codes.values).sum()
         coefficient = 1.0 if self.options.coefficient is None else self.options.coefficient
         cells = batch.target_TD.numel()
-        terms = {"sparsity": coefficient * state.sparsity_scale * costs_N.sum() / cells}
+        terms = {"sparsity": coefficient * state.sparsity_scale * cost / cells}
         if self.options.pre_activation_coefficient:
             shortfall = self._shortfall(dictionary, batch, codes, scores_N, state.dead_F)
             terms["pre_activation"] = self.options.pre_activation_coefficient * shortfall / cells
@@ -135,39 +135,40 @@ class Activation(activation.Activation):
 
 
 class _Jump(torch.autograd.Function):
-    """z H(z - θ) of every entry."""
+    """z H(z - θ) of every entry; all of them lie above θ - ε / 2."""
 
     @staticmethod
     def forward(ctx: Any, scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float) -> Tensor:
-        ctx.save_for_backward(scores_N, threshold_F, latents_N)
+        above_N = scores_N - threshold_F[latents_N]
+        fires_N = above_N > 0
+        ctx.save_for_backward(threshold_F, latents_N, fires_N, above_N < bandwidth / 2)
         ctx.bandwidth = bandwidth
-        return scores_N * (scores_N > threshold_F[latents_N])
+        return scores_N * fires_N
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
-        scores_N, threshold_F, latents_N = ctx.saved_tensors
-        threshold_N = threshold_F[latents_N]
-        near_N = ((scores_N - threshold_N).abs() < ctx.bandwidth / 2) * grad_N
-        grad_F = torch.zeros_like(threshold_F).index_add_(0, latents_N, near_N).mul_(-threshold_F / ctx.bandwidth)
-        return grad_N * (scores_N > threshold_N), grad_F, None, None
+        threshold_F, latents_N, fires_N, near_N = ctx.saved_tensors
+        grad_F = torch.zeros_like(threshold_F).index_add_(0, latents_N, grad_N * near_N)
+        return grad_N * fires_N, grad_F.mul_(-threshold_F / ctx.bandwidth), None, None
 
 
-class _Step(torch.autograd.Function):
-    """H(z - θ) of every entry."""
+class _Count(torch.autograd.Function):
+    """Σ H(z - θ) over all entries; all of them lie above θ - ε / 2."""
 
     @staticmethod
     def forward(ctx: Any, scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float) -> Tensor:
-        ctx.save_for_backward(scores_N, threshold_F, latents_N)
+        above_N = scores_N - threshold_F[latents_N]
+        ctx.save_for_backward(threshold_F, latents_N, above_N < bandwidth / 2)
         ctx.bandwidth = bandwidth
-        return (scores_N > threshold_F[latents_N]).to(scores_N.dtype)
+        return above_N.gt(0).sum().to(scores_N.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
-        scores_N, threshold_F, latents_N = ctx.saved_tensors
-        near_N = ((scores_N - threshold_F[latents_N]).abs() < ctx.bandwidth / 2) * grad_N
-        return None, torch.zeros_like(threshold_F).index_add_(0, latents_N, near_N).div_(-ctx.bandwidth), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        threshold_F, latents_N, near_N = ctx.saved_tensors
+        near_F = torch.zeros_like(threshold_F).index_add_(0, latents_N, near_N.to(threshold_F.dtype))
+        return None, near_F.mul_(-grad / ctx.bandwidth), None, None
 
 
 class Config(Options, SizedConfig):
