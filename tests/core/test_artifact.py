@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lexiscope.core.artifact import MANIFEST, find_artifacts, open_artifact, read_manifest, write_artifact
+from lexiscope.core.artifact import find_artifacts, open_artifact
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.manifest import MANIFEST, read_manifest, write_sealed
 
 
 def make(out: Path, content: bytes = b"weights", kind: str = "sae") -> Path:
@@ -64,8 +66,8 @@ def test_made_from_names_the_source(tmp_path: Path) -> None:
         (lambda path: (path / "data.bin").unlink(), "data.bin is missing"),
         (lambda path: (path / "data.bin").write_bytes(b"short"), "truncated"),
         (lambda path: (path / MANIFEST).unlink(), "no manifest.json"),
-        (lambda path: (path / MANIFEST).write_text("{"), "can't be read"),
-        (lambda path: (path / MANIFEST).write_text("[]"), "not a manifest"),
+        (lambda path: (path / MANIFEST).write_text("{"), "damaged or was edited"),
+        (lambda path: write_sealed(path / MANIFEST, {"kind": 3}), "not a manifest"),
         (lambda path: (path / MANIFEST).write_bytes(b"\xff\xfe"), "can't be read"),
     ],
 )
@@ -87,8 +89,7 @@ def test_another_kind_and_another_version_are_refused(tmp_path: Path) -> None:
     path = make(tmp_path / "a")
     with pytest.raises(ArtifactError, match="is a sae, but a store is needed"):
         open_artifact(path, "store")
-    manifest = json.loads((path / MANIFEST).read_text())
-    (path / MANIFEST).write_text(json.dumps(manifest | {"format_version": 99}))
+    write_sealed(path / MANIFEST, read_manifest(path) | {"format_version": 99})
     with pytest.raises(ArtifactError, match="has format 99"):
         open_artifact(path, "sae")
 
@@ -96,9 +97,9 @@ def test_another_kind_and_another_version_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a\\b"])
 def test_no_file_outside_the_folder(tmp_path: Path, name: str) -> None:
     path = make(tmp_path / "a")
-    manifest = json.loads((path / MANIFEST).read_text())
+    manifest = read_manifest(path)
     manifest["files"][name] = manifest["files"]["data.bin"]
-    (path / MANIFEST).write_text(json.dumps(manifest))
+    write_sealed(path / MANIFEST, manifest)
     with pytest.raises(ArtifactError, match="not a manifest"):
         open_artifact(path, "sae")
 
@@ -120,7 +121,7 @@ def test_no_manifest_raises_anything_else(tmp_path_factory: pytest.TempPathFacto
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -131,15 +132,15 @@ KEYS = ["kind", "format_version", "fingerprint", "config", "made_from", "sources
 @given(changes=st.dictionaries(st.sampled_from(KEYS), json_values | st.just("sae"), min_size=1))
 def test_no_mutated_manifest_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, changes: dict) -> None:
     path = make(tmp_path_factory.mktemp("a") / "sae")
-    manifest = json.loads((path / MANIFEST).read_text())
-    (path / MANIFEST).write_text(json.dumps(manifest | changes))
+    write_sealed(path / MANIFEST, read_manifest(path) | changes)
     with suppress(ArtifactError):
         open_artifact(path, "sae").source("store")
 
 
 def test_two_writers_of_one_name_do_not_mix(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="by another run"), write_artifact(tmp_path / "a", "sae", config={}) as draft:
+    with write_artifact(tmp_path / "a", "sae", config={}) as draft:
         (draft.path / "mine").write_text("x")
-        make(tmp_path / "a")
+        with pytest.raises(InputError, match=f"is being made by another run .process {os.getpid()} "):
+            make(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     open_artifact(tmp_path / "a", "sae").verify()

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lexiscope.core.artifact import open_artifact, write_artifact
+from lexiscope.core.artifact import open_artifact
+from lexiscope.core.draft import write_artifact
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from lexiscope.core.artifact import write_artifact
+from lexiscope.core.draft import write_artifact
 with write_artifact(Path(sys.argv[1]), "sae", config={}) as draft:
     (draft.path / "half").write_text("x")
     os.kill(os.getpid(), 9)
@@ -20,7 +21,7 @@ with write_artifact(Path(sys.argv[1]), "sae", config={}) as draft:
 
 def test_a_killed_run_is_cleared_away_by_the_next(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a")], check=False)
-    assert [path.name[:10] for path in tmp_path.iterdir()] == [".a.partial"]
+    assert [path.name for path in tmp_path.iterdir()] == [".a.work"]
     with write_artifact(tmp_path / "a", "sae", config={}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

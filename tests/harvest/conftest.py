@@ -5,7 +5,7 @@ import tokenizers
 import torch
 from tokenizers import decoders, models, pre_tokenizers, processors
 
-from lexiscope.core.artifact import write_artifact
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.layout import StoreConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lexiscope.core.errors import CorpusError, InputError
+from lexiscope.core.errors import CorpusError, DiskError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.estimate import estimate
 from lexiscope.harvest.harvest import harvest
@@ -207,7 +207,7 @@ def test_a_disk_that_fills_up_on_the_way_is_one_sentence(model, corpus, tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(StoreWriter, "append", full)
-    with pytest.raises(InputError, match="is full; make room"):
+    with pytest.raises(DiskError, match="is full; make room"):
         run(model, corpus, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

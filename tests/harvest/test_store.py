@@ -1,7 +1,5 @@
 """Oracle: the matrix that was written, held in memory."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.manifest import read_manifest, write_sealed
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.text.document import is_heldout
 
@@ -191,14 +190,14 @@ def test_a_shard_of_another_width_or_length_is_named(tmp_path, written):
 def test_another_kind_of_artifact_and_a_wrong_config_are_refused(tmp_path, written):
     path = tmp_path / "store"
     make_store(path, written)
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = read_manifest(path)
     for change, message in (
         ({"kind": "sae"}, "is a sae, but a store is needed"),
         ({"config": manifest["config"] | {"dtype": "int8"}}, r"manifest\.json: dtype"),
         ({"config": manifest["config"] | {"hooks": ["nonsense"]}}, "nonsense"),
         ({"config": manifest["config"] | {"surplus": 1}}, "unknown key 'surplus'"),
     ):
-        (path / "manifest.json").write_text(json.dumps(manifest | change))
+        write_sealed(path / "manifest.json", manifest | change)
         with pytest.raises(ArtifactError, match=message):
             ActivationStore.open(path)
 

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lexiscope.core.artifact import Artifact, write_artifact
+from lexiscope.core.artifact import Artifact
 from lexiscope.core.codes import SparseCodes
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.documents import DocumentInfo

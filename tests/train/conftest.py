@@ -1,5 +1,7 @@
 """A store of activations in memory, from a linear world whose features are known."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -17,7 +19,11 @@ class MemoryStore:
     def width(self, hook):
         return self.x_TD.shape[1]
 
-    def batches(self, hook, *, batch_tokens, seed, split="train", epochs=None):
+    def batches(self, hook, *, batch_tokens, seed, split="train", epochs=None, skip_tokens=0):
+        whole = self._batches(batch_tokens, seed, split, epochs)
+        return itertools.islice(whole, skip_tokens // batch_tokens, None)
+
+    def _batches(self, batch_tokens, seed, split, epochs):
         cut = len(self.x_TD) * 9 // 10
         rows = {"train": self.x_TD[:cut], "heldout": self.x_TD[cut:], "all": self.x_TD}[split]
         rng = torch.Generator().manual_seed(seed)

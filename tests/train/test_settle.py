@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lexiscope import saes
-from lexiscope.core.artifact import write_artifact
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.saes import Batch
 from lexiscope.saes.affine import Affine

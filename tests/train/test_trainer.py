@@ -12,7 +12,7 @@ from lexiscope.train.check import fidelity
 from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.normalise import fit
 from lexiscope.train.run import train
-from lexiscope.train.trainer import Trainer, optimise
+from lexiscope.train.trainer import Trainer
 
 SHORT = TrainConfig(tokens=4_000, batch_tokens=400, log_every_steps=4, evaluate_every_steps=5)
 LONG = TrainConfig(tokens=200_000, batch_tokens=500)
@@ -92,7 +92,9 @@ def test_auxk_revives_dead_latents(world, store, terms, survivors):
     with torch.no_grad():
         sae.W_enc_FD[:20] *= 0.01
     batches = (Batch.same(units(x_TD)) for x_TD in store.batches(store.hooks[0], batch_tokens=500, seed=0))
-    optimise(Trainer(sae, config), batches, lambda _step: None)
+    trainer = Trainer(sae, config)
+    for _ in range(config.steps):
+        trainer.step(next(batches))
     assert (sae.encode(units(world.x_TD)).firings()[:20] > 0).sum() == survivors
 
 

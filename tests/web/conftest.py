@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from lexiscope.core.artifact import open_artifact, write_artifact
+from lexiscope.core.artifact import open_artifact
+from lexiscope.core.draft import write_artifact
 from lexiscope.index.build import build_index
 from lexiscope.measure.concepts.report import BestLatent, ConceptCount, ConceptReport, Coverage
 from lexiscope.measure.scorecard import MeasureConfig, Scorecard

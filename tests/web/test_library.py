@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
 
+from lexiscope.core.manifest import read_sealed, write_sealed
 from lexiscope.web.library import Library, UnknownDictionaryError
 
 
@@ -50,10 +50,10 @@ def test_a_run_that_is_made_again_is_opened_again(root, tmp_path, part):
     before = library.dictionary("demo")
     assert library.dictionary("demo") is before
     manifest = tmp_path / "demo" / part / "manifest.json"
-    written = json.loads(manifest.read_text(encoding="utf-8"))
+    written = read_sealed(manifest)
     shutil.rmtree(manifest.parent)
     shutil.copytree(root / "demo" / part, manifest.parent)
-    manifest.write_text(json.dumps(written | {"created": "later"}), encoding="utf-8")
+    write_sealed(manifest, written | {"created": "later"})
     after = library.dictionary("demo")
     assert after is not before
     assert library.dictionary("demo") is after

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lexiscope.core.artifact import write_artifact
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
+from lexiscope.core.manifest import read_sealed, write_sealed
 from lexiscope.index.database import Database
 from lexiscope.web.library import open_run
 from lexiscope.web.report import select, write_report
@@ -87,7 +88,7 @@ def test_the_scores_of_another_sae_are_left_out(root, tmp_path):
     assert open_run(tmp_path).scorecard is not None
     manifest = tmp_path / "scorecard" / "manifest.json"
     sae = open_run(root / "demo").sae
-    manifest.write_text(manifest.read_text(encoding="utf-8").replace(sae.fingerprint, "0" * 64), encoding="utf-8")
+    write_sealed(manifest, json.loads(json.dumps(read_sealed(manifest)).replace(sae.fingerprint, "0" * 64)))
     assert open_run(tmp_path).scorecard is None
 
 
@@ -101,10 +102,10 @@ def test_the_scores_of_another_sae_are_left_out(root, tmp_path):
 def test_paths_of_this_machine_stay_here(root, tmp_path, source, shown):
     shutil.copytree(root / "demo", tmp_path / "run")
     manifest = tmp_path / "run" / "index" / "manifest.json"
-    written = json.loads(manifest.read_text(encoding="utf-8"))
+    written = read_sealed(manifest)
     written["sources"]["model"]["name"] = "/home/alice/models/small"
     written["sources"]["corpus"]["source"] = source
-    manifest.write_text(json.dumps(written), encoding="utf-8")
+    write_sealed(manifest, written)
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "alice" not in text
     assert "clients" not in text

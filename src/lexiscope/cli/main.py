@@ -16,6 +16,9 @@ import typer
 
 from lexiscope.cli import bench, demo, finetune, harvest, index, measure, train, view
 from lexiscope.core.errors import LexiscopeError
+from lexiscope.core.stop import Stopped
+
+INTERRUPTED = "interrupted; nothing half-made has a final name, and the same command goes on from the last checkpoint"
 
 app = typer.Typer(
     name="lexiscope",
@@ -34,8 +37,11 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: object, **options: object) -> None:
         try:
             verb(*arguments, **options)
+        except Stopped as stopped:
+            typer.echo(f"lexiscope: {stopped}", err=True)
+            raise typer.Exit(stopped.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("lexiscope: interrupted; nothing half-made was left, finished stages are kept", err=True)
+            typer.echo(f"lexiscope: {INTERRUPTED}", err=True)
             raise typer.Exit(130) from None
 
     return run

@@ -44,6 +44,8 @@ class TrainRecipe(Config):
     """Settings of the architecture named in it."""
     optimise: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training run."""
+    recovery: dict[str, Any] = Field(default_factory=dict)
+    """Checkpoints, and what becomes of spikes."""
     grid: dict[str, Any] = Field(default_factory=dict)
     """A sweep: keys such as ``"sae.k"`` with a list of values each; every combination is trained."""
     members: list[dict[str, Any]] = Field(default_factory=list)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lexiscope.core.artifact import Artifact, open_artifact
-from lexiscope.core.config import read_recipe
+from lexiscope.core.config import difference, read_recipe
 from lexiscope.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,18 +75,9 @@ def finished(
             raise InputError(f"{out} was made from another {source.kind} than {source.path}; choose another --out")
     found = {**artifact.config, **artifact.manifest["sources"]}
     for key, value in {**asked, **(sources or {})}.items():
-        if difference := _difference(key, value, found.get(key)):
-            raise InputError(f"{out} was made with other settings ({difference}); choose another --out or remove it")
+        if what := difference(key, value, found.get(key)):
+            raise InputError(f"{out} was made with other settings ({what}); choose another --out or remove it")
     return True
-
-
-def _difference(key: str, asked: Any, found: Any) -> str | None:
-    if asked == found:
-        return None
-    if isinstance(asked, Mapping) and isinstance(found, Mapping):
-        inner = (_difference(f"{key}.{name}", value, found.get(name)) for name, value in asked.items())
-        return next((difference for difference in inner if difference), None)
-    return f"{key} is {found!r} there, {asked!r} was asked for"
 
 
 def say_memory(expected: Estimate) -> None:

@@ -17,6 +17,7 @@ from lexiscope.cli.console import ConsoleProgress, output, say, show_json
 from lexiscope.cli.recipes import TrainRecipe
 from lexiscope.cli.stage import finished, say_memory, value_of
 from lexiscope.core.chart import Point, Series, chart
+from lexiscope.core.disk import write_text
 from lexiscope.core.errors import InputError
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.saes import SparseAutoencoder
@@ -25,6 +26,7 @@ from lexiscope.train.config import TrainConfig
 from lexiscope.train.memory import estimate
 from lexiscope.train.run import make_plan, sweep
 from lexiscope.train.source import choose_sites
+from lexiscope.train.spikes import Recovery
 
 TABLE, PLOT = "sweep.json", "pareto.svg"
 """Written beside the members."""
@@ -149,18 +151,19 @@ def table(found: Sequence[Row]) -> Table:
 
 def write(found: Sequence[Row], out: Path) -> None:
     """The table as JSON and the plot, beside the members."""
-    (out / TABLE).write_text(json.dumps([row._asdict() for row in found], indent=1), encoding="utf-8")
+    write_text(out / TABLE, json.dumps([row._asdict() for row in found], indent=1))
     kinds = dict.fromkeys(row.architecture for row in found)
     series = [Series(kind, [Point(r.l0, r.fvu, r.name) for r in found if r.architecture == kind]) for kind in kinds]
     front = Series("Pareto front", [Point(r.l0, r.fvu) for r in found if r.pareto], line=True)
     svg = chart("Sparsity against fidelity", "L0 (latents per token)", "FVU (held out)", [*series, front], log_x=True)
-    (out / PLOT).write_text(svg, encoding="utf-8")
+    write_text(out / PLOT, svg)
 
 
 def run(
     store: ActivationStore, asked: TrainRecipe, grid: Mapping[str, Any], where: str, out: Path, *, json: bool
 ) -> None:
     """Train what is not done yet, side by side; then show all of it."""
+    recovery = Recovery.read(asked.recovery, f"{where}, recovery")
     sites = choose_sites(store, asked.hook, asked.target)
     plans = {}
     for name, settings in expand({"sae": asked.sae, "optimise": asked.optimise}, grid, asked.members).items():
@@ -178,7 +181,7 @@ def run(
             members = [(plans[name][0].sae, plans[name][0].train) for name in missing]
             say_memory(estimate(members, *sites.total_widths(store)))
             places = {"hook": sites.reads, "target": sites.writes}
-            sweep(store, missing, **places, out=out, progress=ConsoleProgress())
+            sweep(store, missing, **places, out=out, recovery=recovery, progress=ConsoleProgress())
     finally:
         done = {name: saes.load(plan.out) for name, (plan, _) in plans.items() if plan.out.exists()}
         if done:

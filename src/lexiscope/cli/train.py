@@ -51,9 +51,11 @@ def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, 
     from lexiscope.train.memory import estimate
     from lexiscope.train.run import make_plan, train
     from lexiscope.train.source import choose_sites
+    from lexiscope.train.spikes import Recovery
 
     sae_config = read_config(asked.sae, f"{where}, sae")
     train_config = TrainConfig.read(asked.optimise, f"{where}, optimise")
+    recovery = Recovery.read(asked.recovery, f"{where}, recovery")
     sites = choose_sites(store, asked.hook, asked.target)
     plan = make_plan(store, sites, sae_config, train_config, out)
     if finished(out, "sae", plan.settings(sites), [store.artifact]):
@@ -62,7 +64,7 @@ def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, 
     else:
         say_memory(estimate([(plan.sae, plan.train)], *sites.total_widths(store)))
         places = {"hook": sites.reads, "target": sites.writes}
-        sae = train(store, sae_config, train_config, **places, out=out, progress=ConsoleProgress())
+        sae = train(store, sae_config, train_config, **places, out=out, recovery=recovery, progress=ConsoleProgress())
     assert sae.artifact is not None
     manifest = sae.artifact.manifest
     if json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,3 +57,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise InputError(f"no recipe at {path}; give the path of a .toml file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"recipe {path} can't be read: {error}") from None
+
+
+def difference(key: str, asked: Any, found: Any) -> str | None:
+    """The first place where two sets of settings differ, as a clause; None if they are the same."""
+    if asked == found:
+        return None
+    if isinstance(asked, Mapping) and isinstance(found, Mapping):
+        inner = (difference(f"{key}.{name}", value, found.get(name)) for name, value in asked.items())
+        return next((clause for clause in inner if clause), None)
+    return f"{key} is {found!r} there, {asked!r} was asked for"

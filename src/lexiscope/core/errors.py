@@ -4,6 +4,7 @@ LexiscopeError            exit code 1   the run failed
 ├── InputError            exit code 2   what the user gave is wrong
 │   ├── ArtifactError     exit code 2   a folder on disk is not what it should be
 │   └── CorpusError       exit code 2   text that can't be read or has nothing in it
+├── DiskError             exit code 1   the disk is full or failed; what was whole is still there
 ├── TrainingError         exit code 1   a run came to nothing and was not saved
 ├── SelfCheckError        exit code 1   a result contradicts itself and was not saved
 └── SweepError            exit code 1   some runs of a sweep failed
@@ -30,6 +31,10 @@ class ArtifactError(InputError):
 
 class CorpusError(InputError):
     """A text source can't be read, or has no usable document."""
+
+
+class DiskError(LexiscopeError):
+    """The disk is full or failed. Nothing half-made has a final name; the same command goes on."""
 
 
 class TrainingError(LexiscopeError):

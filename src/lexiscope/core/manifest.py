@@ -1,11 +1,20 @@
-"""The shape of a manifest.json, as ``docs/formats.md`` specifies it."""
+"""manifest.json: its shape, as ``docs/formats.md`` specifies it, and the seal that shows whether a byte has changed."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated, Any
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from lexiscope.core.config import describe
+from lexiscope.core.disk import json_text
+from lexiscope.core.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+_SEAL = ',\n "manifest_sha256": '
 
 
 def _inside(name: str) -> str:
@@ -16,14 +25,14 @@ def _inside(name: str) -> str:
     return name
 
 
-class FileEntry(BaseModel):
+class _ListedFile(BaseModel):
     """One file of the artifact."""
 
     bytes: int = Field(ge=0)
     sha256: str
 
 
-class SourceEntry(BaseModel):
+class _ListedSource(BaseModel):
     """One artifact that it was made from: where it lay then, and its fingerprint."""
 
     kind: str
@@ -42,7 +51,51 @@ class Manifest(BaseModel):
     created: str
     seed: int | None
     config: dict[str, Any]
-    made_from: list[SourceEntry]
+    made_from: list[_ListedSource]
     sources: dict[str, Any]
     software: dict[str, str]
-    files: dict[Annotated[str, AfterValidator(_inside)], FileEntry]
+    files: dict[Annotated[str, AfterValidator(_inside)], _ListedFile]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder, checked for its seal and its shape.
+
+    Raises:
+        ArtifactError: no folder, no manifest, or a manifest that is damaged or was not written by Lexiscope.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(f"no folder at {folder}")
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{folder} holds no {MANIFEST}, so it is no Lexiscope artifact")
+    values = read_sealed(path)
+    try:
+        Manifest.model_validate(values)
+    except ValidationError as error:
+        raise ArtifactError(f"{path} is not a manifest: {describe(error)}") from None
+    return values
+
+
+def write_sealed(path: Path, values: dict[str, Any]) -> None:
+    """JSON whose last key is the SHA-256 of all bytes before that key's comma."""
+    head = json_text(values).removesuffix("\n}\n")
+    path.write_text(f"{head}{_SEAL}{_tail(head)}", encoding="utf-8")
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote.
+
+    Raises:
+        ArtifactError: it can't be read, or a byte of it has changed.
+    """
+    try:
+        head, _, tail = path.read_bytes().decode().rpartition(_SEAL)
+        if tail != _tail(head):
+            raise ArtifactError(f"{path} is damaged or was edited (its own SHA-256 differs); make the artifact again")
+        return cast(dict[str, Any], json.loads(head + "\n}"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} can't be read: {error}") from None
+
+
+def _tail(head: str) -> str:
+    return f'"{hashlib.sha256(head.encode()).hexdigest()}"\n}}\n'

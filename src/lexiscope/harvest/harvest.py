@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from lexiscope.core.artifact import write_artifact
-from lexiscope.core.errors import CorpusError, InputError
+from lexiscope.core.draft import write_artifact
+from lexiscope.core.errors import CorpusError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress
 from lexiscope.harvest.background import Behind, one_ahead
@@ -76,7 +75,6 @@ def harvest(
     batches = pack_for(model, corpus.documents(), context=context, batch=batch, report=report)
     sources: dict[str, Any] = {}
     with (
-        _no_room_left(out),
         write_artifact(out, "store", config=config.model_dump(mode="json"), seed=seed, sources=sources) as draft,
         progress.task("Harvesting", total=tokens, unit="tokens") as task,
     ):
@@ -103,15 +101,3 @@ def harvest(
         # Described last: only now does the corpus know how many documents it read and skipped.
         sources |= {"model": model.describe(), "corpus": corpus.describe()}
     return ActivationStore.open(out)
-
-
-@contextmanager
-def _no_room_left(out: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise InputError(
-            f"the disk of {out} is full; make room, ask for fewer tokens, or choose another --out"
-        ) from None

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lexiscope.core.artifact import MANIFEST, Artifact, open_artifact
+from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
+from lexiscope.core.manifest import MANIFEST
 from lexiscope.harvest.documents import DocumentInfo, read_documents
 from lexiscope.harvest.dtypes import DTYPES
 from lexiscope.harvest.layout import DOCUMENTS, STATISTICS, TENSOR, StoreConfig, column_name, shard_name

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lexiscope.core.artifact import write_artifact
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from lexiscope.core.artifact import hash_file
+from lexiscope.core.disk import FileEntry
 from lexiscope.core.errors import InputError
 from lexiscope.lm.quiet import quiet
 
@@ -53,7 +53,7 @@ class ModelFolder:
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and contents of the configuration and the files of weights."""
-        parts = [f"{file.name} {hash_file(file)}\n" for file in (self.path / "config.json", *self.weights)]
+        parts = [f"{file.name} {FileEntry.of(file).sha256}\n" for file in (self.path / "config.json", *self.weights)]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 

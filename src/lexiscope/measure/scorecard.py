@@ -10,8 +10,10 @@ from typing import Any, Self
 import torch
 from pydantic import Field, ValidationError
 
-from lexiscope.core.artifact import Artifact, open_artifact, write_artifact, write_json
+from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.config import Config, describe
+from lexiscope.core.disk import write_json
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.progress import SILENT, Progress
 from lexiscope.core.seeds import derive_seed

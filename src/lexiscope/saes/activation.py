@@ -33,6 +33,11 @@ class Options(Config):
         return None
 
     @property
+    def tokens_keep_k(self) -> bool:
+        """Whether every token keeps a fixed number of latents of its own."""
+        return False
+
+    @property
     def needs_target_l0(self) -> bool:
         """Whether its penalty has no coefficient of its own, so that a run has to steer L0."""
         return False

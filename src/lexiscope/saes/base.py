@@ -19,9 +19,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from lexiscope.core.artifact import Artifact, write_artifact
+from lexiscope.core.artifact import Artifact
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.config import Config
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes.affine import Affine
@@ -55,6 +56,8 @@ class TrainingState:
     """Factor of the sparsity penalty: its warm-up, or what a controller of L0 asks for."""
     progress: float = 1.0
     """Share of the run that is done, 0 to 1."""
+    step: int = 0
+    """Steps that are done."""
 
 
 class SaeConfig(Config):
@@ -75,6 +78,11 @@ class SaeConfig(Config):
     def fixed_l0(self) -> float | None:
         """L0 that the architecture itself guarantees in training. None: a penalty decides."""
         return None
+
+    @property
+    def tokens_keep_k(self) -> bool:
+        """Whether every token keeps a fixed number of latents of its own."""
+        return False
 
     @property
     def needs_target_l0(self) -> bool:

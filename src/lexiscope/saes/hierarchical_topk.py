@@ -56,6 +56,10 @@ class Config(SizedConfig):
     def fixed_l0(self) -> float:
         return self.k
 
+    @property
+    def tokens_keep_k(self) -> bool:
+        return True
+
     def edges(self) -> tuple[int, ...]:
         """The budgets, ``k`` last."""
         if self.budgets == "all":

@@ -50,6 +50,10 @@ class Config(SizedConfig):
     def fixed_l0(self) -> float:
         return self.k
 
+    @property
+    def tokens_keep_k(self) -> bool:
+        return True
+
 
 class MatchingPursuit(SparseAutoencoder):
     config: Config

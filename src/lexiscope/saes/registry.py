@@ -83,6 +83,10 @@ class ActivatedConfig(SizedConfig):
         return self.activation.fixed_l0
 
     @property
+    def tokens_keep_k(self) -> bool:
+        return self.activation.tokens_keep_k
+
+    @property
     def needs_target_l0(self) -> bool:
         return self.activation.needs_target_l0
 

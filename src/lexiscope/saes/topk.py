@@ -42,6 +42,10 @@ class Options(activation.Options):
     def fixed_l0(self) -> float:
         return self.k
 
+    @property
+    def tokens_keep_k(self) -> bool:
+        return True
+
 
 class Activation(activation.Activation):
     options: Options

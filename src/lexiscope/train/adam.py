@@ -19,7 +19,7 @@ A row is what the last dimension holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -77,13 +77,19 @@ class Adam:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self) -> Tensor:
-        """One step with the gradients as they are. Returns their norm before clipping, a float32 scalar."""
+    def step(self, accept: Callable[[Tensor], bool] = lambda _: True) -> Tensor:
+        """One step with the gradients as they are. Returns their norm before clipping, a float32 scalar.
+
+        Args:
+            accept: given the norm, says whether to move at all.
+        """
         work = [(parameter, parameter.grad.contiguous()) for parameter in self.parameters if parameter.grad is not None]
         if not work:
             return torch.zeros(())
         looks = [adam.look(grad, parameter if id(parameter) in self._unit_rows else None) for parameter, grad in work]
         norm = torch.stack([look.square_norm for look in looks]).sum().sqrt()
+        if not accept(norm):
+            return norm.float()
         scale = None if self.grad_clip is None else (self.grad_clip / (norm + 1e-6)).clamp(max=1.0)
         for (parameter, grad), look in zip(work, looks, strict=True):
             state = self._state_of(parameter)

@@ -16,8 +16,8 @@ nothing that it reads can change the run. T tokens, D model width, F latents.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ class Guard:
         """
         last = step.number == self._config.steps - 1
         looks = step.number % LOOK_STEPS == 0 or last
-        if looks:
+        if looks or step.spike:
             self._check_finite(step)
         found = list(self._firing(step))
         if looks and step.number >= (self._config.warmup_steps or 0):
@@ -87,6 +87,14 @@ class Guard:
         new = [finding for finding in found if finding.name not in self._said]
         self._said.update(finding.name for finding in new)
         return new
+
+    def state(self) -> dict[str, Any]:
+        """For `restore`, ready for JSON."""
+        return {"said": sorted(self._said), "streaks": self._streaks, "first_sizes": self._first_sizes}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._said, self._streaks = set(state["said"]), dict(state["streaks"])
+        self._first_sizes = dict(state["first_sizes"])
 
     def _check_finite(self, step: Step) -> None:
         values = {**{f"loss {name}": term.item() for name, term in step.terms.items()}, "norm": step.grad_norm.item()}

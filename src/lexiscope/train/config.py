@@ -38,7 +38,8 @@ class TrainConfig(Config):
     grad_clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient over all weights."""
     dead_after_tokens: int | None = Field(None, ge=1)
-    """A latent silent for so many tokens is dead. None: from the length of the run."""
+    """A latent silent for so many tokens is dead. None: from the length of the run. Remedies help what is dead, and the
+    sooner the better: in a linear world, 1 % of a run left fewer latents dead and recovered more than 5 % of it did."""
     normalise: Normalisation = "centre"
     """The units of training; the saved weights take them over."""
     precision: Precision = "float32"
@@ -84,13 +85,13 @@ def resolve(config: TrainConfig, sae_config: SaeConfig, width: int) -> tuple[Tra
     if config.target_l0 is None and sae_config.needs_target_l0:
         choices["target_l0"] = Choice(32.0, "its penalty has no coefficient of its own")
     if config.lr is None:
-        choices["lr"] = _learning_rate(config.steps, sae_config.latents(width), width)
+        choices["lr"] = _learning_rate(config.steps, sae_config, width)
     if config.warmup_steps is None:
         steps = min(1000, config.steps // 20)
         choices["warmup_steps"] = Choice(steps, f"5 % of {config.steps:,} steps, at most 1,000")
     if config.dead_after_tokens is None:
-        tokens = min(10_000_000, max(4 * config.batch_tokens, config.tokens // 20))
-        choices["dead_after_tokens"] = Choice(tokens, "5 % of the run, at least 4 batches and at most 10 M tokens")
+        tokens = min(10_000_000, max(16 * config.batch_tokens, config.tokens // 100))
+        choices["dead_after_tokens"] = Choice(tokens, "1 % of the run, at least 16 batches and at most 10 M tokens")
     if config.terms is None:
         names = sae_config.remedies
         choices["terms"] = Choice(list(names), f"keeps the latents of {sae_config.architecture} alive")
@@ -100,20 +101,23 @@ def resolve(config: TrainConfig, sae_config: SaeConfig, width: int) -> tuple[Tra
     return TrainConfig.model_validate(settings), choices
 
 
-def _learning_rate(steps: int, num_latents: int, width: int) -> Choice:
+def _learning_rate(steps: int, sae_config: SaeConfig, width: int) -> Choice:
     """The rate that Gao et al. (2024) use for runs of about 30,000 steps, higher for shorter and for narrow ones.
 
     Measured on a 256-wide residual stream at F = 4,096: 120 steps reach FVU 0.35 at 3e-4, 0.12 at 3e-3, 0.10 at 6e-3.
     In linear worlds, TopK, F = 8 D: best at 5e-3 to 1e-2 (4,500 steps), 1.2e-2 (1,500) and 2e-2 (500) for D = 64, at
-    7e-3 (1,000) for D = 128. At D = 256 twice the rate left 5 % dead, so wider ones stay at what is published: a step
-    turns a row of unit length by lr · sqrt(D). Runs below 500 steps take the rate of 500: among outliers too high a
-    rate leaves latents dead (`lexiscope.measure.worlds.linear.HEAVY`, D = 128: a third at 6e-3, 0.1 % at 4.5e-3).
+    7e-3 (1,000) for D = 128; where a batch or a penalty chooses, 5e-3 leaves fewer dead than 1e-2 (1,500, D = 64). At
+    D = 256 twice the rate left 5 % dead, so wider ones stay at what is published: a step turns a row of unit length by
+    lr · sqrt(D). Runs below 500 steps take the rate of 500: among outliers too high a rate leaves latents dead
+    (`lexiscope.measure.worlds.linear.HEAVY`, D = 128: a third at 6e-3, 0.1 % at 4.5e-3).
     """
+    num_latents = sae_config.latents(width)
     base = 2e-4 * (2**14 / num_latents) ** 0.5
-    short, narrow = max(1.0, 30_000 / max(500, steps)) ** 0.5, max(1.0, 256 / width) ** 0.75
+    short = max(1.0, 30_000 / max(500, steps)) ** 0.5
+    narrow = max(1.0, 256 / width) ** 0.75 if sae_config.tokens_keep_k else 1.0
+    factors = "2e-4 · sqrt(2^14 / F · 30,000 / max(500, steps))" + " · (256 / D)^0.75" * (narrow > 1)
     lr = min(max(base, 0.01), base * short * narrow)
     return Choice(
         lr,
-        f"2e-4 · sqrt(2^14 / F · 30,000 / max(500, steps)) · max(1, 256 / D)^0.75, at most 0.01; F = {num_latents:,}, "
-        f"{steps:,} steps, D = {width:,}",
+        f"{factors}, at most {max(base, 0.01):g}; F = {num_latents:,}, {steps:,} steps, D = {width:,}",
     )

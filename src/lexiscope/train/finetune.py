@@ -19,8 +19,8 @@ from pydantic import Field
 from torch import Tensor
 
 from lexiscope import saes
-from lexiscope.core.artifact import write_artifact
 from lexiscope.core.codes import SparseCodes
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress
@@ -28,7 +28,7 @@ from lexiscope.saes import Batch, SparseAutoencoder, TrainingState
 from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.normalise import fit
 from lexiscope.train.settle import settle
-from lexiscope.train.sinks import METRICS, open_sinks
+from lexiscope.train.sinks import METRICS, Sinks
 from lexiscope.train.source import join
 from lexiscope.train.stream import Units
 from lexiscope.train.terms.term import Term, TermConfig
@@ -123,14 +123,13 @@ def finetune(
     }
     made_from = [started_from] if started_from is not None else []
     with write_artifact(out, "sae", config=settings, seed=config_all.seed, made_from=made_from) as draft:
-        sinks = open_sinks(draft.path / METRICS, out.parent / "tensorboard" / out.name)
+        sinks = Sinks(draft.path / METRICS, out.parent / "tensorboard" / out.name)
         with progress.task("Fine-tuning", total=config_all.tokens, unit="tokens") as task:
             watch = Watch(out.name, config_all, sae, lambda: normal, sinks, task)
             for text, batch in _steps(passages, sae, units, config_all.steps):
                 term.passage = text
                 watch.see(trainer.step(batch))
-        for sink in sinks:
-            sink.close()
+        sinks.close()
         if watch.warnings:
             draft.notes["warnings"] = watch.warnings
         settle(sae, units, raw, draft, config_all, choices)

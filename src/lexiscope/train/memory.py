@@ -72,9 +72,7 @@ def estimate(
     )
     sizes = [_sizes(sae_config, width, output_width or width) for sae_config, _ in members]
     weights, trained = sum(size.weights for size in sizes), sum(size.trained for size in sizes)
-    moments = sum(
-        MOMENTS[asked.optimizer_bits] * size.trained for size, (_, asked) in zip(sizes, members, strict=True)
-    )
+    moments = sum(MOMENTS[asked.optimizer_bits] * size.trained for size, (_, asked) in zip(sizes, members, strict=True))
     selection = max(SHORTLIST * size.latents * width for size in sizes) + PER_THREAD * torch.get_num_threads()
     active = max(sae_config.fixed_l0 or l0 for sae_config, _ in members)
     moment = {

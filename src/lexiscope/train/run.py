@@ -11,11 +11,13 @@ from pathlib import Path
 
 from lexiscope.core.errors import InputError, LexiscopeError, SweepError
 from lexiscope.core.progress import SILENT, Progress
+from lexiscope.core.stop import Asked, Stopped, stoppable
 from lexiscope.saes import SparseAutoencoder
 from lexiscope.saes.base import SaeConfig
 from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.member import Member, Plan
 from lexiscope.train.source import ActivationSource, Hooks, Sites, choose_sites
+from lexiscope.train.spikes import Recovery
 from lexiscope.train.stream import Stream
 
 
@@ -27,24 +29,30 @@ def train(
     hook: Hooks = None,
     target: Hooks = None,
     out: Path | str,
+    recovery: Recovery = Recovery(),  # noqa: B008
     progress: Progress = SILENT,
 ) -> SparseAutoencoder:
     """Train an autoencoder and save it, with its metrics, as an artifact of kind "sae" at ``out``.
 
-    The same store, settings and number of threads give the same bytes of weights.
+    The same store, settings and number of threads give the same bytes of weights. The same call goes on where one that
+    was interrupted wrote its last checkpoint, and ends with the same bytes as one without a break.
 
     Args:
         store: activations on disk or live.
         hook: which of its hook points to read; may be left out if there is one. Several for a crosscoder.
         target: which to write, for a transcoder. None: the same.
+        recovery: checkpoints, and what becomes of spikes.
 
     Raises:
-        InputError: ``out`` is taken, no such hook, or nothing to train or to train on.
-        TrainingError: a loss is not finite; nothing is left at ``out``.
-        SelfCheckError: the saved weights do not do what the trained ones did; nothing is left at ``out``.
+        InputError: ``out`` is taken, no such hook, nothing to train or to train on, or an interrupted run of other
+            settings is at ``out``.
+        TrainingError: a loss is not finite; nothing is at ``out``, checkpoints stay.
+        SelfCheckError: the saved weights do not do what the trained ones did; nothing is at ``out``.
+        DiskError: the disk is full or failed.
+        Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
     """
     sites = choose_sites(store, hook, target)
-    plan = make_plan(store, sites, sae_config, train_config, Path(out))
+    plan = make_plan(store, sites, sae_config, train_config, Path(out), recovery)
     (sae,), _ = _learn([plan], Stream(store, sites, plan.train), progress, stop=True)
     return sae
 
@@ -56,20 +64,21 @@ def sweep(
     hook: Hooks = None,
     target: Hooks = None,
     out: Path | str,
+    recovery: Recovery = Recovery(),  # noqa: B008
     progress: Progress = SILENT,
 ) -> dict[str, SparseAutoencoder]:
     """Train autoencoders with different settings side by side on one stream of activations; each as `train` would.
 
     Member ``name`` is saved at ``out / name``, with the same weights as if it had been trained alone. A member that
-    fails is left out, and the others are saved before the error is raised.
+    fails is left out, and the others are saved before the error is raised. Members that were interrupted go on.
 
     Raises:
-        InputError: a folder is taken, or members want different batches.
+        InputError: a folder is taken, members want different batches, or an interrupted run was another one.
         SweepError: some members failed; it names them.
     """
     sites = choose_sites(store, hook, target)
     plans = [
-        make_plan(store, sites, sae_config, train_config, Path(out) / name)
+        make_plan(store, sites, sae_config, train_config, Path(out) / name, recovery)
         for name, (sae_config, train_config) in members.items()
     ]
     _check_one_stream(plans)
@@ -81,7 +90,12 @@ def sweep(
 
 
 def make_plan(
-    store: ActivationSource, sites: Sites, sae_config: SaeConfig, train_config: TrainConfig, out: Path
+    store: ActivationSource,
+    sites: Sites,
+    sae_config: SaeConfig,
+    train_config: TrainConfig,
+    out: Path,
+    recovery: Recovery = Recovery(),  # noqa: B008
 ) -> Plan:
     """Settings with everything chosen.
 
@@ -91,7 +105,7 @@ def make_plan(
     read_widths, _ = sites.widths(store)
     sae_config = sae_config.for_sites(*sites, read_widths)
     config, choices = resolve(train_config, sae_config, sum(read_widths))
-    return Plan(sae_config, config, choices, out)
+    return Plan(sae_config, config, choices, out, recovery)
 
 
 SHARED = ("batch_tokens", "heldout_tokens", "data_seed")
@@ -127,15 +141,22 @@ def _learn(
             failures.append((member.plan, error))
 
     try:
-        with progress.task("Training", total=sum(plan.train.tokens for plan in plans), unit="tokens") as task:
+        with (
+            stoppable() as asked,
+            progress.task("Training", total=sum(plan.train.tokens for plan in plans), unit="tokens") as task,
+        ):
             for plan in plans:
                 members.append(Member(plan, stream, task))  # noqa: PERF401  one that fails must find the others here
             stream.forget_sample()
-            steps = max(plan.train.steps for plan in plans)
-            for batches in stream.batches(steps, {plan.train.normalise for plan in plans}):
+            first = min(member.first_batch for member in members)
+            for number, batches in stream.batches({plan.train.normalise for plan in plans}, first):
                 for member in members.copy():
                     with alone(member):
-                        member.step(batches)
+                        member.take(number, batches)
+                if all(member.done for member in members):
+                    break
+                if asked:
+                    _stop(members, asked)
         saved: list[SparseAutoencoder] = []
         for member in members.copy():
             with alone(member):
@@ -145,3 +166,15 @@ def _learn(
             member.abandon(error)
         raise
     return saved, failures
+
+
+def _stop(members: Sequence[Member], asked: Asked) -> None:
+    """Write a checkpoint of every member that is not done.
+
+    Raises:
+        Stopped: always.
+    """
+    for member in members:
+        member.save()
+    steps = ", ".join(f"{member.plan.out.name} at step {member.trainer.steps_done:,}" for member in members)
+    raise Stopped(f"stopped after a checkpoint ({steps}); the same command goes on from there", asked.signal_number)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lexiscope.core.artifact import Draft
+from lexiscope.core.draft import Draft
 from lexiscope.saes import Batch, SparseAutoencoder
 from lexiscope.saes.repair import mendable, merge_duplicates, undo_shrinkage
 from lexiscope.train.check import check_saved, fidelity

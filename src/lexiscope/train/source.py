@@ -30,8 +30,12 @@ class ActivationSource(Protocol):
         seed: int,
         split: Literal["train", "heldout", "all"] = "train",
         epochs: int | None = None,
+        skip_tokens: int = 0,
     ) -> Iterator[Tensor]:
-        """Shuffled float32 [T, D] batches; without ``epochs`` they never end."""
+        """Shuffled float32 [T, D] batches; without ``epochs`` they never end.
+
+        ``skip_tokens``, a multiple of ``batch_tokens``: go on after so many rows as if they had been given.
+        """
 
 
 class Sites(NamedTuple):
@@ -85,13 +89,18 @@ def batches_at(
     seed: int,
     split: Literal["train", "heldout"] = "train",
     epochs: int | None = None,
+    skip_batches: int = 0,
 ) -> Iterator[Batch]:
     """Shuffled batches of what is read and what is written, row by row from the same tokens.
 
     A source gives the same rows at all its hook points for the same arguments; several stand side by side in D.
     """
+    skipped = {"skip_tokens": skip_batches * batch_tokens} if skip_batches else {}
     hooks = list(dict.fromkeys([*sites.reads, *sites.writes]))
-    streams = [source.batches(hook, batch_tokens=batch_tokens, seed=seed, split=split, epochs=epochs) for hook in hooks]
+    streams = [
+        source.batches(hook, batch_tokens=batch_tokens, seed=seed, split=split, epochs=epochs, **skipped)
+        for hook in hooks
+    ]
     for parts in zip(*streams, strict=True):
         at = dict(zip(hooks, parts, strict=True))
         input_TD = _beside([at[hook] for hook in sites.reads])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from lexiscope.train.schedule import sparsity_factor
 
@@ -38,6 +39,14 @@ class Sparsity:
         if self._target_l0 is None:
             return sparsity_factor(progress, self._warmup_fraction)
         return math.exp(self._integral + self.P * self._error)
+
+    def state(self) -> list[float | None]:
+        """For `restore`, ready for JSON."""
+        return [self._first_l0, self._integral, self._error]
+
+    def restore(self, state: Sequence[float | None]) -> None:
+        first, integral, error = state
+        self._first_l0, self._integral, self._error = first, integral or 0.0, error or 0.0
 
     def update(self, l0: float, progress: float) -> float:
         """Take in the L0 of a step's batch, once per optimizer step; returns e."""

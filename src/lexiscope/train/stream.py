@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import cache
-from itertools import islice
 from typing import NamedTuple
 
 from lexiscope.core.seeds import derive_seed
@@ -72,8 +71,14 @@ class Stream:
         self._sample = None
         self.sample.cache_clear()
 
-    def batches(self, steps: int, kinds: Collection[Normalisation]) -> Iterator[dict[Normalisation, Batch]]:
-        """Each training batch in every kind of units that is asked for."""
+    def batches(
+        self, kinds: Collection[Normalisation], first: int = 0
+    ) -> Iterator[tuple[int, dict[Normalisation, Batch]]]:
+        """Training batches without end and their numbers, from ``first`` on, in every kind of units that is asked for.
+
+        Where a reader stands is this one number: the order is a function of the store and the seed.
+        """
         seed = derive_seed(self._seed, "batches")
-        for batch in islice(batches_at(self.store, self.sites, batch_tokens=self._batch_tokens, seed=seed), steps):
-            yield {how: self.units(how)(batch) for how in kinds}
+        stream = batches_at(self.store, self.sites, batch_tokens=self._batch_tokens, seed=seed, skip_batches=first)
+        for number, batch in enumerate(stream, first):
+            yield number, {how: self.units(how)(batch) for how in kinds}

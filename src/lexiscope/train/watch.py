@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from lexiscope.train.check import fidelity
 from lexiscope.train.collapse import CollapseWarning, Guard
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.dead import DeadLatents
-from lexiscope.train.sinks import Sink
+from lexiscope.train.sinks import Sinks
 
 
 class Step(NamedTuple):
@@ -30,6 +30,10 @@ class Step(NamedTuple):
     sparsity_scale: float
     batch: Batch
     output_TD: Tensor
+    spike: str | None = None
+    """What is wrong with its loss."""
+    left_out: bool = False
+    """Whether it was therefore not learned from."""
 
 
 class Watch:
@@ -48,7 +52,7 @@ class Watch:
         config: TrainConfig,
         sae: SparseAutoencoder,
         heldout: Callable[[], Iterable[Batch]],
-        sinks: Sequence[Sink],
+        sinks: Sinks,
         task: Task,
     ) -> None:
         self._name, self._config, self._sae = name, config, sae
@@ -65,12 +69,11 @@ class Watch:
         """
         last = step.number == self._config.steps - 1
         values: dict[str, float] = {}
-        for finding in self._guard.look(step):
-            self.warnings.append(finding.text)
-            self._notes["warning"] = f"warning: {finding.name.replace('_', ' ')}"
-            values[f"warning/{finding.name}"] = 1.0
-            warnings.warn(f"{self._name}: {finding.text}", CollapseWarning, stacklevel=2)
-        if step.number % self._config.log_every_steps == 0 or last:
+        for finding in () if step.left_out else self._guard.look(step):
+            self._warn(finding.text, finding.name, values)
+        if step.spike:
+            self._warn(f"step {step.number + 1}: {step.spike}", "spike", values)
+        if not step.left_out and (step.number % self._config.log_every_steps == 0 or last):
             values |= {
                 "tokens": (step.number + 1) * self._config.batch_tokens,
                 **{f"loss/{name}": term.item() for name, term in step.terms.items()},
@@ -87,6 +90,19 @@ class Watch:
             l0, fvu = fidelity(self._sae, self._heldout())
             values |= {"heldout/l0": l0, "heldout/fvu": fvu}
         if values:
-            for sink in self._sinks:
-                sink.write(step.number + 1, values)
+            self._sinks.write(step.number + 1, values)
         self._task.advance(step.codes.num_tokens, ", ".join(self._notes.values()))
+
+    def state(self) -> dict[str, Any]:
+        """For `restore`, ready for JSON."""
+        return {"guard": self._guard.state(), "notes": self._notes, "warnings": self.warnings}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._guard.restore(state["guard"])
+        self._notes, self.warnings = dict(state["notes"]), list(state["warnings"])
+
+    def _warn(self, text: str, name: str, values: dict[str, float]) -> None:
+        self.warnings.append(text)
+        self._notes["warning"] = f"warning: {name.replace('_', ' ')}"
+        values[f"warning/{name}"] = 1.0
+        warnings.warn(f"{self._name}: {text}", CollapseWarning, stacklevel=3)

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lexiscope.core.artifact import MANIFEST, Artifact, find_artifacts, open_artifact
+from lexiscope.core.artifact import Artifact, find_artifacts, open_artifact
 from lexiscope.core.errors import InputError
+from lexiscope.core.manifest import MANIFEST
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.measure.scorecard import Scorecard
 from lexiscope.web.reader import TextReader

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from lexiscope.core.disk import disk_trouble, write_text
 from lexiscope.index.feature import Example, Feature, Overview
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.web.library import Library, open_run
@@ -50,9 +50,8 @@ def write_report(run: Path | str) -> Path:
     )
     page = render("report.html", view=view, style=(STATIC / "style.css").read_text(encoding="utf-8"))
     out = run / "report.html"
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(out)
+    with disk_trouble(out):
+        write_text(out, page)
     return out
 
 

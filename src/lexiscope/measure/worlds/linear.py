@@ -142,19 +142,30 @@ class LinearWorld:
         return {"world": {"kind": "linear", **self.config.model_dump(mode="json")}}
 
     def batches(
-        self, hook: HookPoint, *, batch_tokens: int, seed: int, split: Split = "train", epochs: int | None = None
+        self,
+        hook: HookPoint,
+        *,
+        batch_tokens: int,
+        seed: int,
+        split: Split = "train",
+        epochs: int | None = None,
+        skip_tokens: int = 0,
     ) -> Iterator[Tensor]:
         """Float32 [T, D]. "all" is a third stream beside the other two."""
         del hook
-        for sample in self.samples(batch_tokens=batch_tokens, seed=seed, split=split, epochs=epochs):
+        first = skip_tokens // batch_tokens
+        for sample in self.samples(batch_tokens=batch_tokens, seed=seed, split=split, epochs=epochs, first=first):
             yield sample.x_TD
 
     def samples(
-        self, *, batch_tokens: int, seed: int, split: Split = "train", epochs: int | None = None
+        self, *, batch_tokens: int, seed: int, split: Split = "train", epochs: int | None = None, first: int = 0
     ) -> Iterator[Sample]:
-        """The same activations as `batches`, with their true codes. Without ``epochs`` they never end."""
-        remaining = None if epochs is None else epochs * self.config.epoch_tokens
-        for number in itertools.count():
+        """The same activations as `batches`, with their true codes. Without ``epochs`` they never end.
+
+        ``first``: number of the first batch; those before it are left out.
+        """
+        remaining = None if epochs is None else max(0, epochs * self.config.epoch_tokens - first * batch_tokens)
+        for number in itertools.count(first):
             tokens = batch_tokens if remaining is None else min(batch_tokens, remaining)
             if tokens == 0:
                 return

@@ -22,7 +22,7 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
 from lexiscope.core.seeds import generator
 from lexiscope.saes import Batch, SparseAutoencoder, TrainingState
-from lexiscope.train.terms.term import AfterStep, Term, TermConfig
+from lexiscope.train.terms.term import Term, TermConfig
 
 
 class Config(TermConfig):
@@ -42,23 +42,19 @@ class Orthogonality(Term):
             raise InputError(
                 f"orthogonality needs decoder rows that learn, which {sae.config.architecture} has not; leave it out"
             )
-        self._step = 0
 
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:  # noqa: ARG002
         if self.config.coefficient == 0 or self.sae.num_latents < 2:
             return {}
         rows_FD = torch.nn.functional.normalize(self.sae.directions_FD, dim=1)
-        nearest_F = self._nearest(rows_FD.detach())
+        nearest_F = self._nearest(rows_FD.detach(), state.step)
         cosines_F = (rows_FD * torch.nn.functional.embedding(nearest_F, rows_FD)).sum(1)
         return {"orthogonality": self.config.coefficient * cosines_F.square().mean()}
 
-    def after_step(self, done: AfterStep) -> None:
-        self._step = done.step + 1
-
-    def _nearest(self, rows_FD: Tensor) -> Tensor:
+    def _nearest(self, rows_FD: Tensor, step: int) -> Tensor:
         """For every latent the other one of its chunk with the largest cos²."""
         num_latents = len(rows_FD)
-        dealt_F = torch.randperm(num_latents, generator=generator(0, "orthogonality", self._step)).to(rows_FD.device)
+        dealt_F = torch.randperm(num_latents, generator=generator(0, "orthogonality", step)).to(rows_FD.device)
         nearest_F = torch.empty_like(dealt_F)
         for chunk_C in dealt_F.tensor_split(max(1, num_latents // self.config.chunk_latents)):
             chunk_CD = rows_FD[chunk_C]

@@ -48,23 +48,37 @@ class Resample(Term):
     def __init__(self, config: Config, sae: SparseAutoencoder) -> None:
         super().__init__(config, sae)
         self.dictionary = linear(sae, "resample")
-        self._seen_tokens = 0
         self._candidates: list[Batch] = []
 
     @torch.no_grad()
     def after_step(self, done: AfterStep) -> None:
         tokens = done.codes.num_tokens
-        run_tokens = done.steps * tokens
-        every = self.config.every_tokens or max(1, run_tokens // 8)
-        before, self._seen_tokens = self._seen_tokens, self._seen_tokens + tokens
-        round_at = (before // every + 1) * every
-        if round_at > self.config.last_fraction * run_tokens:
-            return
-        if round_at - before <= max(tokens, self.config.candidate_tokens):
+        before = done.step * tokens
+        round_at = self._round_at(before, done.steps * tokens)
+        if self._collects(before, round_at, tokens):
             self._candidates.append(done.batch)
-        if self._seen_tokens >= round_at:
+        if round_at is not None and before + tokens >= round_at:
             self._restart(done)
             self._candidates.clear()
+
+    def remembers(self, step: int, steps: int, batch_tokens: int) -> int:
+        if (round_at := self._round_at(step * batch_tokens, steps * batch_tokens)) is None:
+            return 0
+        first = next(n for n in range(step + 1) if self._round_at(n * batch_tokens, steps * batch_tokens) == round_at)
+        return sum(self._collects(number * batch_tokens, round_at, batch_tokens) for number in range(first, step))
+
+    def see_again(self, batch: Batch) -> None:
+        self._candidates.append(batch)
+
+    def _round_at(self, tokens: int, run_tokens: int) -> int | None:
+        """Tokens at which the next round is due; None if there will be none."""
+        every = self.config.every_tokens or max(1, run_tokens // 8)
+        round_at = (tokens // every + 1) * every
+        return round_at if round_at <= self.config.last_fraction * run_tokens else None
+
+    def _collects(self, before: int, round_at: int | None, tokens: int) -> bool:
+        """Whether the batch that begins after so many tokens is among those that a round chooses from."""
+        return round_at is not None and round_at - before <= max(tokens, self.config.candidate_tokens)
 
     def _restart(self, done: AfterStep) -> None:
         sae, dead_F = self.dictionary, done.dead.mask_F

@@ -64,6 +64,15 @@ class Term(ABC):
     def after_step(self, done: AfterStep) -> None:  # noqa: B027  not every term has one
         """Called once after every optimizer step."""
 
+    def remembers(self, step: int, steps: int, batch_tokens: int) -> int:  # noqa: ARG002
+        """How many of the last batches it holds once ``step`` of all ``steps`` are done. A run that goes on from a
+        checkpoint gives them to `see_again`.
+        """
+        return 0
+
+    def see_again(self, batch: Batch) -> None:  # noqa: B027  not every term remembers
+        """A batch from before the checkpoint, the oldest first."""
+
 
 def linear(sae: SparseAutoencoder, term: str) -> LinearDictionary:
     """The autoencoder, for a term that needs an encoder and a decoder with one row per latent.

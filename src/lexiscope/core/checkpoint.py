@@ -1,0 +1,150 @@
+"""Checkpoints: where a stage that is killed goes on.
+
+    checkpoints/0000001200/manifest.json       what is being made, plain values, hashes; sealed like an artifact's
+    checkpoints/0000001200/state.safetensors   tensors
+
+A checkpoint gets its name when it is whole and on the disk. Old ones go after that, so that there is always one.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field
+from torch import Tensor
+
+from lexiscope.core.config import Config, difference
+from lexiscope.core.disk import FileEntry, publish, remove
+from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.manifest import MANIFEST, read_sealed, write_sealed
+from lexiscope.core.tensors import read_tensors, write_tensors
+
+STATE = "state.safetensors"
+STALL = 0.01
+"""Share of the time that writing checkpoints may take, unless a number of steps is given."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint can't be used, or is used under other conditions."""
+
+
+class Keeping(Config):
+    """When to write a checkpoint, and how many to keep. None of it changes what is made."""
+
+    every_seconds: float = Field(60.0, gt=0)
+    """At least so long between two; longer where that would take more than 1 % of the time."""
+    every_steps: int | None = Field(None, ge=1)
+    """After every so many steps instead, whatever it costs."""
+    keep: int = Field(2, ge=1)
+    """How many stay."""
+    max_gb: float | None = Field(None, gt=0)
+    """Disk that all of them may take; fewer are kept then. Two must fit: the last one stays until the next is whole."""
+
+
+class Checkpoint(NamedTuple):
+    """Where to go on from."""
+
+    number: int
+    """Steps done."""
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+class Checkpoints:
+    """Those of one artifact in the making.
+
+    Args:
+        identity: what is being made: only a run with the same one goes on from them.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], keeping: Keeping) -> None:
+        self._folder, self._identity, self._keeping = folder, identity, keeping
+        self._last = time.monotonic()
+        self._cost = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._names())
+
+    def due(self, number: int) -> bool:
+        """Whether it is time for one after so many steps."""
+        if self._keeping.every_steps is not None:
+            return number % self._keeping.every_steps == 0
+        return time.monotonic() - self._last >= max(self._keeping.every_seconds, self._cost / STALL)
+
+    def save(self, number: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Write one.
+
+        Raises:
+            InputError: two do not fit into ``max_gb``.
+            OSError: the disk is full, or failed; older ones are as they were.
+        """
+        began = time.monotonic()
+        self._make_room(sum(tensor.nbytes for tensor in tensors.values()))
+        partial = self._folder / ".partial"
+        remove(partial)
+        partial.mkdir(parents=True)
+        try:
+            files = {STATE: write_tensors(partial / STATE, tensors)._asdict()}
+            manifest = {"number": number, "identity": self._identity, "values": values, "files": files}
+            write_sealed(partial / MANIFEST, manifest)
+            final = self._folder / f"{number:010d}"
+            remove(final)  # damaged, or it would have been gone on from
+            publish(partial, final)
+        except BaseException:
+            remove(partial)
+            raise
+        for name in self._names()[: -self._keeping.keep]:
+            remove(self._folder / name)
+        self._last = time.monotonic()
+        self._cost = self._last - began
+
+    def newest(self) -> Checkpoint | None:
+        """The newest one that is whole; None if there never was one. Damaged ones are named in a warning.
+
+        Raises:
+            InputError: they belong to something else.
+            ArtifactError: all are damaged.
+        """
+        names = self._names()
+        for name in reversed(names):
+            try:
+                return self._read(self._folder / name)
+            except ArtifactError as error:
+                warnings.warn(f"{error}; going on from an older checkpoint", CheckpointWarning, stacklevel=2)
+        if names:
+            raise ArtifactError(f"all checkpoints in {self._folder} are damaged; remove {self._folder.parent}")
+        return None
+
+    def _read(self, folder: Path) -> Checkpoint:
+        manifest = read_sealed(folder / MANIFEST)
+        if what := difference("it", self._identity, manifest["identity"]):
+            raise InputError(
+                f"a run with other settings was interrupted here ({what}); give these to go on, or choose another "
+                f"--out, or remove {self._folder.parent}"
+            )
+        path = folder / STATE
+        if not path.is_file() or FileEntry.of(path)._asdict() != manifest["files"][STATE]:
+            raise ArtifactError(f"{path} is missing or damaged (its SHA-256 differs)")
+        return Checkpoint(manifest["number"], read_tensors(path), manifest["values"])
+
+    def _make_room(self, size: int) -> None:
+        """Remove what a budget has no room for beside a new one, but never the last."""
+        if self._keeping.max_gb is None:
+            return
+        budget = self._keeping.max_gb * 1e9
+        if 2 * size > budget:
+            raise InputError(
+                f"a checkpoint takes {size / 1e9:.2f} GB and two must fit: set recovery.max_gb to "
+                f"{2 * size / 1e9:.2f} or more, or leave it out"
+            )
+        for name in self._names()[: -max(1, int(budget // max(size, 1)) - 1)]:
+            remove(self._folder / name)
+
+    def _names(self) -> list[str]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(path.name for path in self._folder.iterdir() if path.name.isdecimal())

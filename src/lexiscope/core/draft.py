@@ -1,0 +1,144 @@
+"""Draft: an artifact while it is written.
+
+    .NAME.work/lock          held while a run makes NAME
+    .NAME.work/draft/        the files so far; becomes NAME when they are whole and on the disk
+    .NAME.work/checkpoints/  where to go on from, for stages that can
+
+The same command finds the folder again: with a checkpoint in it the stage goes on, without one it starts again. After
+an error the folder stays only if there is something to go on from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lexiscope.core.artifact import FORMAT_VERSIONS, Artifact
+from lexiscope.core.checkpoint import Checkpoints, Keeping
+from lexiscope.core.disk import FileEntry, disk_trouble, publish, remove
+from lexiscope.core.errors import InputError
+from lexiscope.core.lock import locked
+from lexiscope.core.manifest import MANIFEST, write_sealed
+
+
+@dataclass
+class Draft:
+    """What is being written.
+
+    Attributes:
+        path: the folder to fill.
+        checkpoints: those of this artifact, also from earlier runs.
+        notes: go into the manifest as they are.
+        known: size and hash of files by name, where whoever wrote them knows; others are read again.
+    """
+
+    path: Path
+    checkpoints: Checkpoints
+    notes: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, FileEntry] = field(default_factory=dict)
+
+
+@contextmanager
+def write_artifact(
+    out: Path | str,
+    kind: str,
+    *,
+    config: Mapping[str, Any],
+    seed: int | None = None,
+    made_from: Sequence[Artifact] = (),
+    sources: Mapping[str, Any] | None = None,
+    keeping: Keeping = Keeping(),  # noqa: B008  frozen
+) -> Iterator[Draft]:
+    """Write an artifact: fill the folder that is given; it gets its final name when the block ends without an error.
+
+    Args:
+        out: the final folder; it must not exist (or be empty).
+        config: the resolved settings, ready for JSON.
+        made_from: artifacts that were read.
+        sources: what else it was made from: model, tokenizer and corpus with their hashes, revisions and licences. What
+            they say when the block is entered belongs to the identity of the run; they may be filled in until it ends.
+        keeping: of checkpoints, for a stage that writes some.
+
+    Raises:
+        InputError: ``out`` is taken, is being made by another process, or can't be written.
+        DiskError: the disk is full or failed.
+    """
+    out = Path(out).absolute()
+    sources = {} if sources is None else sources
+    origins = [{"kind": item.kind, "path": str(item.path), "fingerprint": item.fingerprint} for item in made_from]
+    identity = _plain({"kind": kind, "config": config, "seed": seed, "made_from": _moved(origins), "sources": sources})
+    work = out.with_name(f".{out.name}.work")
+    with disk_trouble(out):
+        _check_free(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(work, str(out)):
+            _check_free(out)  # another run may have ended meanwhile
+            draft = Draft(work / "draft", Checkpoints(work / "checkpoints", identity, keeping))
+            if not draft.checkpoints:
+                remove(draft.path)
+            draft.path.mkdir(exist_ok=True)
+            try:
+                yield draft
+                files = _entries(draft)
+                manifest = {
+                    "kind": kind,
+                    "format_version": FORMAT_VERSIONS[kind],
+                    "fingerprint": _fingerprint(kind, config, files),
+                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "seed": seed,
+                    "config": config,
+                    "made_from": origins,
+                    "sources": sources,
+                    "software": software(),
+                    **draft.notes,
+                    "files": files,
+                }
+                write_sealed(draft.path / MANIFEST, manifest)
+                publish(draft.path, out)
+            except BaseException:
+                if not draft.checkpoints:
+                    remove(work)
+                raise
+            remove(work)
+
+
+def software() -> dict[str, str]:
+    """Versions that a reader needs to make the same again."""
+    import torch
+
+    from lexiscope import __version__
+
+    return {"lexiscope": __version__, "python": sys.version.split()[0], "torch": torch.__version__}
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already; choose another --out or remove it")
+
+
+def _entries(draft: Draft) -> dict[str, dict[str, Any]]:
+    """Every file of the draft, in order of name."""
+    names = sorted(path.relative_to(draft.path).as_posix() for path in draft.path.rglob("*") if path.is_file())
+    return {name: (draft.known.get(name) or FileEntry.of(draft.path / name))._asdict() for name in names}
+
+
+def _moved(origins: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Without paths: artifacts may be moved between two runs."""
+    return [{"kind": origin["kind"], "fingerprint": origin["fingerprint"]} for origin in origins]
+
+
+def _plain(value: Any) -> Any:
+    """As it would be read back."""
+    return json.loads(json.dumps(value))
+
+
+def _fingerprint(kind: str, config: Mapping[str, Any], files: Mapping[str, Any]) -> str:
+    canonical = json.dumps([kind, config, files], sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
