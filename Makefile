@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= runs/demo
 
-.PHONY: help demo view test lint format types check docs bench clean
+.PHONY: help demo view test soak lint format types check docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -19,6 +19,9 @@ view: $(VENV)/.installed  ## open the web app on the demo's folder
 test: $(VENV)/.tested  ## the whole test suite
 	$(BIN)/python tools/chromium.py
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+soak: $(VENV)/.tested  ## the durability tests in full: hours
+	LEXISCOPE_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/durability
 
 lint: $(VENV)/.tested  ## style
 	$(BIN)/ruff check src tests tools bench
