@@ -80,8 +80,8 @@ class SaeConfig(Config):
         return None
 
     @property
-    def tokens_keep_k(self) -> bool:
-        """Whether every token keeps a fixed number of latents of its own."""
+    def bears_high_rates(self) -> bool:
+        """Whether its latents stay alive at learning rates above what is usual, in narrow models."""
         return False
 
     @property

@@ -57,7 +57,7 @@ class Config(SizedConfig):
         return self.k
 
     @property
-    def tokens_keep_k(self) -> bool:
+    def bears_high_rates(self) -> bool:
         return True
 
     def edges(self) -> tuple[int, ...]:

@@ -10,7 +10,9 @@ half a bandwidth ε of θ, on both sides of it:
     ∂f / ∂z = H(z - θ),  ∂H / ∂z = 0
 
 Pairs below the threshold have f = 0, and yet their share of the gradient of the reconstruction is a half of it: while
-training they are codes of value 0. θ itself is the parameter: the logarithm of one hardly moves under Adam.
+training they are codes of value 0. They outnumber those that fire, so they are taken from the first part of each batch
+only, and count as often as that part goes into the batch: the same gradient in the mean, as tokens are shuffled. θ
+itself is the parameter: the logarithm of one hardly moves under Adam.
 A run that steers L0 multiplies all thresholds, after each step, by (L0 / what it should be by now)^0.1.
 
 A dead latent can be pulled up by (λ_p / D) Σ max(0, θ - z) ("pre_activation"), besides what terms of the training do.
@@ -47,14 +49,20 @@ class Options(activation.Options):
     penalty: Literal["l0", "tanh"] = "l0"
     coefficient: float | None = Field(None, ge=0)
     """λ, for activations scaled to mean ‖x‖² = D. None: L0 is steered instead."""
-    bandwidth: float = Field(1.0, gt=0)
+    bandwidth: float = Field(1.5, gt=0)
     """ε, in the units of scores, which have a standard deviation of 1 at the start."""
+    below_share: float = Field(0.25, gt=0, le=1)
+    """Part of each batch from which pairs just below their thresholds are taken."""
     pre_activation_coefficient: float = Field(0, ge=0)
     """λ_p."""
 
     @property
     def remedies(self) -> tuple[str, ...]:
         return ("auxk",)
+
+    @property
+    def bears_high_rates(self) -> bool:
+        return True
 
     @property
     def needs_target_l0(self) -> bool:
@@ -73,9 +81,10 @@ class Activation(activation.Activation):
         floor_F = self.threshold_F.detach()
         if not self.training:
             return encode_above(x_TD, centre_D, W_FD, b_F, floor_F)
-        scores = encode_above(x_TD, centre_D, W_FD, b_F, floor_F - self.options.bandwidth / 2)
+        part = math.ceil(self.options.below_share * len(x_TD))
+        scores = encode_above(x_TD, centre_D, W_FD, b_F, floor_F, (part, floor_F - self.options.bandwidth / 2))
         values_N = _Jump.apply(  # type: ignore[no-untyped-call]
-            scores.values, self.threshold_F, scores.latents, self.options.bandwidth
+            scores.values, self.threshold_F, scores.latents, self.options.bandwidth, len(x_TD) / max(1, part)
         )
         return SparseCodes(scores.offsets, scores.latents, values_N, scores.num_latents, aside=scores)
 
@@ -89,8 +98,10 @@ class Activation(activation.Activation):
     ) -> dict[str, Tensor]:
         scores_N = (codes if codes.aside is None else codes.aside).values
         if self.options.penalty == "l0":
+            tokens = codes.num_tokens
+            times = tokens / max(1, math.ceil(self.options.below_share * tokens))
             cost = _Count.apply(  # type: ignore[no-untyped-call]
-                scores_N.detach(), self.threshold_F, codes.latents, self.options.bandwidth
+                scores_N.detach(), self.threshold_F, codes.latents, self.options.bandwidth, times
             )
         else:
             cost = torch.tanh(TANH_SCALE * codes.values).sum()
@@ -135,13 +146,14 @@ class Activation(activation.Activation):
 
 
 class _Jump(torch.autograd.Function):
-    """z H(z - θ) of every entry; all of them lie above θ - ε / 2."""
+    """z H(z - θ) of every entry; all of them lie above θ - ε / 2. Those below θ count ``times`` in its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float) -> Tensor:
-        above_N = scores_N - threshold_F[latents_N]
-        fires_N = above_N > 0
-        ctx.save_for_backward(threshold_F, latents_N, fires_N, above_N < bandwidth / 2)
+    def forward(
+        ctx: Any, scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float, times: float
+    ) -> Tensor:
+        near_N, fires_N = _near(scores_N, threshold_F, latents_N, bandwidth, times)
+        ctx.save_for_backward(threshold_F, latents_N, fires_N, near_N)
         ctx.bandwidth = bandwidth
         return scores_N * fires_N
 
@@ -150,25 +162,36 @@ class _Jump(torch.autograd.Function):
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
         threshold_F, latents_N, fires_N, near_N = ctx.saved_tensors
         grad_F = torch.zeros_like(threshold_F).index_add_(0, latents_N, grad_N * near_N)
-        return grad_N * fires_N, grad_F.mul_(-threshold_F / ctx.bandwidth), None, None
+        return grad_N * fires_N, grad_F.mul_(-threshold_F / ctx.bandwidth), None, None, None
 
 
 class _Count(torch.autograd.Function):
-    """Σ H(z - θ) over all entries; all of them lie above θ - ε / 2."""
+    """Σ H(z - θ) over all entries; all of them lie above θ - ε / 2. Those below θ count ``times`` in its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float) -> Tensor:
-        above_N = scores_N - threshold_F[latents_N]
-        ctx.save_for_backward(threshold_F, latents_N, above_N < bandwidth / 2)
+    def forward(
+        ctx: Any, scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float, times: float
+    ) -> Tensor:
+        near_N, fires_N = _near(scores_N, threshold_F, latents_N, bandwidth, times)
+        ctx.save_for_backward(threshold_F, latents_N, near_N)
         ctx.bandwidth = bandwidth
-        return above_N.gt(0).sum().to(scores_N.dtype)
+        return fires_N.sum().to(scores_N.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         threshold_F, latents_N, near_N = ctx.saved_tensors
-        near_F = torch.zeros_like(threshold_F).index_add_(0, latents_N, near_N.to(threshold_F.dtype))
-        return None, near_F.mul_(-grad / ctx.bandwidth), None, None
+        near_F = torch.zeros_like(threshold_F).index_add_(0, latents_N, near_N)
+        return None, near_F.mul_(-grad / ctx.bandwidth), None, None, None
+
+
+def _near(
+    scores_N: Tensor, threshold_F: Tensor, latents_N: Tensor, bandwidth: float, times: float
+) -> tuple[Tensor, Tensor]:
+    """How often an entry counts in the gradient of its threshold, and whether it fires."""
+    above_N = scores_N - threshold_F[latents_N]
+    fires_N = above_N > 0
+    return torch.where(fires_N, (above_N < bandwidth / 2).to(scores_N.dtype), times), fires_N
 
 
 class Config(Options, SizedConfig):

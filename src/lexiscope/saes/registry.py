@@ -83,8 +83,8 @@ class ActivatedConfig(SizedConfig):
         return self.activation.fixed_l0
 
     @property
-    def tokens_keep_k(self) -> bool:
-        return self.activation.tokens_keep_k
+    def bears_high_rates(self) -> bool:
+        return self.activation.bears_high_rates
 
     @property
     def needs_target_l0(self) -> bool:

@@ -43,7 +43,7 @@ class Options(activation.Options):
         return self.k
 
     @property
-    def tokens_keep_k(self) -> bool:
+    def bears_high_rates(self) -> bool:
         return True
 
 

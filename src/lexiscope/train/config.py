@@ -106,7 +106,7 @@ def _learning_rate(steps: int, sae_config: SaeConfig, width: int) -> Choice:
 
     Measured on a 256-wide residual stream at F = 4,096: 120 steps reach FVU 0.35 at 3e-4, 0.12 at 3e-3, 0.10 at 6e-3.
     In linear worlds, TopK, F = 8 D: best at 5e-3 to 1e-2 (4,500 steps), 1.2e-2 (1,500) and 2e-2 (500) for D = 64, at
-    7e-3 (1,000) for D = 128; where a batch or a penalty chooses, 5e-3 leaves fewer dead than 1e-2 (1,500, D = 64). At
+    7e-3 (1,000) for D = 128; BatchTopK, Gated and ReLU have fewer dead at 5e-3 than at 1e-2 (1,500 steps, D = 64). At
     D = 256 twice the rate left 5 % dead, so wider ones stay at what is published: a step turns a row of unit length by
     lr · sqrt(D). Runs below 500 steps take the rate of 500: among outliers too high a rate leaves latents dead
     (`lexiscope.measure.worlds.linear.HEAVY`, D = 128: a third at 6e-3, 0.1 % at 4.5e-3).
@@ -114,7 +114,7 @@ def _learning_rate(steps: int, sae_config: SaeConfig, width: int) -> Choice:
     num_latents = sae_config.latents(width)
     base = 2e-4 * (2**14 / num_latents) ** 0.5
     short = max(1.0, 30_000 / max(500, steps)) ** 0.5
-    narrow = max(1.0, 256 / width) ** 0.75 if sae_config.tokens_keep_k else 1.0
+    narrow = max(1.0, 256 / width) ** 0.75 if sae_config.bears_high_rates else 1.0
     factors = "2e-4 · sqrt(2^14 / F · 30,000 / max(500, steps))" + " · (256 / D)^0.75" * (narrow > 1)
     lr = min(max(base, 0.01), base * short * narrow)
     return Choice(

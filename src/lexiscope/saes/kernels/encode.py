@@ -34,10 +34,25 @@ def encode_relu(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> Sp
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_positive(centred_TD, W_FD, b_F))
 
 
-def encode_above(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, floor_F: Tensor | float) -> SparseCodes:
-    """Every entry of (x - centre) Wᵀ + b above the floor, with gradients for all four tensors, not the floor."""
+def encode_above(
+    x_TD: Tensor,
+    centre_D: Tensor,
+    W_FD: Tensor,
+    b_F: Tensor,
+    floor_F: Tensor | float,
+    first: tuple[int, Tensor] | None = None,
+) -> SparseCodes:
+    """Every entry of (x - centre) Wᵀ + b above the floor, with gradients for all four tensors, not the floor.
+
+    Args:
+        first: so many of the first tokens have another floor.
+    """
     centred_TD = _centred(x_TD, centre_D)
-    return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_above(centred_TD, W_FD, b_F, floor_F))
+    count, floor_of_first_F = first or (0, floor_F)
+    parts = [(centred_TD[:count], floor_of_first_F), (centred_TD[count:], floor_F)]
+    found = [select_above(part_TD, W_FD, b_F, floor) for part_TD, floor in parts if len(part_TD) or not count]
+    codes = found[0] if len(found) == 1 else SparseCodes.concat(found)
+    return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, codes)
 
 
 def encode_batch_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, k: float) -> SparseCodes:
