@@ -5,6 +5,7 @@ Nothing heavy is imported here: ``--help`` answers before a model could be loade
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -15,10 +16,13 @@ from typing import Annotated
 import typer
 
 from lexiscope.cli import bench, demo, finetune, harvest, index, measure, train, view
-from lexiscope.core.errors import LexiscopeError
+from lexiscope.core.errors import LexiscopeError, one_line
 from lexiscope.core.stop import Stopped
 
 INTERRUPTED = "interrupted; nothing half-made has a final name, and the same command goes on from the last checkpoint"
+
+WRONG_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM}
+"""What a path that was given can be; no verb needs to ask first."""
 
 app = typer.Typer(
     name="lexiscope",
@@ -71,12 +75,17 @@ def options(
 def main() -> None:
     """Run a verb. Exit code 0: done, 1: it failed, 2: what was given is wrong, 130: interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    warnings.formatwarning = lambda message, *_, **__: f"lexiscope: warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"lexiscope: warning: {one_line(str(message))}\n"
     try:
         app()
     except LexiscopeError as error:
         typer.echo(f"lexiscope: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in WRONG_PATH:
+            raise
+        typer.echo(f"lexiscope: {one_line(f'{error.filename}: {error.strerror}')}; give another path", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lexiscope.core.artifact import Artifact, open_artifact
-from lexiscope.core.config import difference, read_recipe
+from lexiscope.core.config import DEEPEST, difference, parse_toml, quoted, read_recipe
 from lexiscope.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,13 +29,15 @@ def settings(table: str, recipe: Path | None, flags: Mapping[str, Any], assignme
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise InputError(f"--set {assignment!r} is not key=value")
+            raise InputError(f"--set {quoted(assignment)} is not key=value")
         target = values
         *parents, last = key.split(".")
+        if len(parents) > DEEPEST:
+            raise InputError(f"--set {quoted(key)}: no setting lies so deep")
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
-                raise InputError(f"--set {key}: {parent} is a single value, not a table")
+                raise InputError(f"--set {quoted(key)}: {quoted(parent)} is a single value, not a table")
         target[last] = value_of(text)
     return values
 
@@ -44,8 +45,8 @@ def settings(table: str, recipe: Path | None, flags: Mapping[str, Any], assignme
 def value_of(text: str) -> Any:
     """A TOML value; anything else is a string."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 
@@ -81,13 +82,19 @@ def finished(
 
 
 def say_memory(expected: Estimate) -> None:
-    """What a run will need, before it starts, and whether this machine has it."""
-    from lexiscope.cli.console import say
-    from lexiscope.core.memory import free_bytes, running_bytes
+    """What a run will need, before it starts, and whether this machine has it.
 
+    Raises:
+        InputError: it never will.
+    """
+    from lexiscope.cli.console import say
+    from lexiscope.core.memory import free_bytes, most_bytes, running_bytes
+
+    less = "fewer latents, smaller optimise.batch_tokens or optimise.optimizer_bits = 8 need less"
+    if (most := most_bytes()) is not None and expected.total > most:
+        raise InputError(
+            f"a run with these settings needs about {expected}, this machine has {most / 1e9:.2f} GB; {less}"
+        )
     say(f"memory: about {expected}")
     if (free := free_bytes()) is not None and expected.total > free + running_bytes():
-        say(
-            f"that is more than the {free / 1e9:.2f} GB that are free; fewer latents, smaller optimise.batch_tokens or "
-            "optimise.optimizer_bits = 8 need less"
-        )
+        say(f"that is more than the {free / 1e9:.2f} GB that are free; {less}")

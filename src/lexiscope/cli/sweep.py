@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -17,6 +19,7 @@ from lexiscope.cli.console import ConsoleProgress, output, say, show_json
 from lexiscope.cli.recipes import TrainRecipe
 from lexiscope.cli.stage import finished, say_memory, value_of
 from lexiscope.core.chart import Point, Series, chart
+from lexiscope.core.config import quoted
 from lexiscope.core.disk import write_text
 from lexiscope.core.errors import InputError
 from lexiscope.harvest.store import ActivationStore
@@ -30,6 +33,9 @@ from lexiscope.train.spikes import Recovery
 
 TABLE, PLOT = "sweep.json", "pareto.svg"
 """Written beside the members."""
+MOST_MEMBERS = 1000
+LONGEST_NAME = 120
+"""Of a member's folder, in characters."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]+")
 
 
@@ -43,7 +49,11 @@ def expand(base: Mapping[str, Any], grid: Mapping[str, Any], members: Sequence[A
     if grid:
         for key, values in grid.items():
             if not isinstance(values, list) or not values:
-                raise InputError(f"grid: {key} needs a list of values, got {values!r}")
+                raise InputError(f"grid: {key} needs a list of values, got {quoted(values)}")
+        if (number := math.prod(map(len, grid.values()))) > MOST_MEMBERS:
+            raise InputError(
+                f"grid: {number:,} combinations, but a sweep has at most {MOST_MEMBERS:,}; give fewer values"
+            )
         changes += [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*grid.values())]
     changes += [_flat(member) for member in members]
     named: dict[str, dict[str, Any]] = {}
@@ -54,7 +64,7 @@ def expand(base: Mapping[str, Any], grid: Mapping[str, Any], members: Sequence[A
         for key, value in change.items():
             table, _, name = key.partition(".")
             if table not in settings or not name or "." in name:
-                raise InputError(f"a sweep varies sae.KEY or optimise.KEY, not {key!r}")
+                raise InputError(f"a sweep varies sae.KEY or optimise.KEY, not {quoted(key)}")
             settings[table][name] = value
         name = member_name(change)
         if name in named:
@@ -73,14 +83,14 @@ def read_grid(options: Sequence[str]) -> dict[str, list[Any]]:
     for option in options:
         key, _, texts = option.partition("=")
         if not key or not texts:
-            raise InputError(f"--grid {option!r} is not KEY=VALUE,VALUE,…")
+            raise InputError(f"--grid {quoted(option)} is not KEY=VALUE,VALUE,…")
         grid[key] = [value_of(text.strip()) for text in texts.split(",")]
     return grid
 
 
 def _flat(member: Any) -> dict[str, Any]:
     if not isinstance(member, dict):
-        raise InputError(f"members: each is a table such as {{ sae = {{ k = 16 }} }}, got {member!r}")
+        raise InputError(f"members: each is a table such as {{ sae = {{ k = 16 }} }}, got {quoted(member)}")
     return {
         f"{table}.{key}": value
         for table, values in member.items()
@@ -95,7 +105,10 @@ def member_name(change: Mapping[str, Any]) -> str:
         return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
     parts = [_UNSAFE.sub("", f"{key.partition('.')[2]}={text(value)}") for key, value in change.items()]
-    return ",".join(parts) or "base"
+    name = ",".join(parts) or "base"
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 class Row(NamedTuple):
@@ -179,7 +192,7 @@ def run(
     try:
         if missing:
             members = [(plans[name][0].sae, plans[name][0].train) for name in missing]
-            say_memory(estimate(members, *sites.total_widths(store)))
+            say_memory(estimate(members, *sites.total_widths(store), heldout_rows=int(store.heldout_T.sum())))
             places = {"hook": sites.reads, "target": sites.writes}
             sweep(store, missing, **places, out=out, recovery=recovery, progress=ConsoleProgress())
     finally:

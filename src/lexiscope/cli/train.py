@@ -62,7 +62,9 @@ def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, 
         say(f"{out} is done already")
         sae = saes.load(out)
     else:
-        say_memory(estimate([(plan.sae, plan.train)], *sites.total_widths(store)))
+        say_memory(
+            estimate([(plan.sae, plan.train)], *sites.total_widths(store), heldout_rows=int(store.heldout_T.sum()))
+        )
         places = {"hook": sites.reads, "target": sites.writes}
         sae = train(store, sae_config, train_config, **places, out=out, recovery=recovery, progress=ConsoleProgress())
     assert sae.artifact is not None

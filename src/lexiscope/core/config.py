@@ -5,11 +5,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lexiscope.core.errors import InputError
+from lexiscope.core.errors import InputError, one_line
+
+MOST_RECIPE_BYTES = 2**20
+MOST_QUOTED = 200
+"""Characters of a wrong value in a message."""
+DEEPEST = 32
+"""Tables and arrays inside one another."""
 
 
 class Config(BaseModel):
@@ -32,17 +38,43 @@ class Config(BaseModel):
             raise InputError(f"{where}: {describe(error)}") from None
 
 
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
 def describe(error: ValidationError) -> str:
     """The first problem in one sentence, and how many more there are."""
     problems = error.errors()
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the settings"
+    key = one_line(".".join(str(part) for part in first["loc"]), MOST_QUOTED) or "the settings"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}{more}"
     if first["type"] == "value_error":
         return f"{key}: {first['ctx']['error']}{more}"
-    return f"{key}: {first['msg'].lower()}, got {first['input']!r}{more}"
+    return f"{key}: {first['msg'].lower()}, got {quoted(first['input'])}{more}"
+
+
+def read_named(values: Any, known: Mapping[str, type[AnyConfig]], kind: str) -> AnyConfig:
+    """Settings of one of several kinds from its name, or from a table with its name in it.
+
+    Raises:
+        ValueError: no such name, an unknown key, or a value out of range.
+    """
+    if not isinstance(values, str | Mapping):
+        raise ValueError(f"{quoted(values)} is neither the name of one nor a table with its name")  # noqa: TRY004
+    values = {"name": values} if isinstance(values, str) else dict(values)
+    name = values.pop("name", None)
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"no {kind} is called {quoted(name)}; there are {', '.join(known)}")
+    try:
+        return known[name].model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{name}: {describe(error)}") from None
+
+
+def quoted(value: object) -> str:
+    """A wrong value for a message: short, whatever it is."""
+    return one_line(repr(value), MOST_QUOTED)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -52,11 +84,38 @@ def read_recipe(path: Path) -> dict[str, Any]:
         InputError: no such file, or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"no recipe at {path}; give the path of a .toml file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        if not path.exists():
+            raise InputError(f"no recipe at {path}; give the path of a .toml file")
+        if not path.is_file():
+            raise InputError(f"recipe {path} is no file; give the path of a .toml file")
+        if path.stat().st_size > MOST_RECIPE_BYTES:
+            raise InputError(f"recipe {path} has more than {MOST_RECIPE_BYTES:,} bytes; give the path of a .toml file")
+        return parse_toml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"recipe {path} can't be read: {error}") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """TOML as nested tables.
+
+    Raises:
+        ValueError: it is not TOML, an integer has more than 64 bits, or tables lie too deep in one another.
+    """
+    try:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("tables or arrays lie too deep in one another") from None
+    _check_plain(values, 0)
+    return values
+
+
+def _check_plain(value: Any, depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError("tables or arrays lie too deep in one another")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer has more than 64 bits")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_plain(inner, depth + 1)
 
 
 def difference(key: str, asked: Any, found: Any) -> str | None:
@@ -66,4 +125,4 @@ def difference(key: str, asked: Any, found: Any) -> str | None:
     if isinstance(asked, Mapping) and isinstance(found, Mapping):
         inner = (difference(f"{key}.{name}", value, found.get(name)) for name, value in asked.items())
         return next((clause for clause in inner if clause), None)
-    return f"{key} is {found!r} there, {asked!r} was asked for"
+    return f"{key} is {quoted(found)} there, {quoted(asked)} was asked for"

@@ -12,11 +12,17 @@ LexiscopeError            exit code 1   the run failed
 
 from __future__ import annotations
 
+MOST_CHARACTERS = 4000
+"""Of a message; what it quotes may have been made by a stranger."""
+
 
 class LexiscopeError(Exception):
-    """Root of every error that Lexiscope raises on purpose."""
+    """Root of every error that Lexiscope raises on purpose. The message is one line, whatever it quotes."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(LexiscopeError):
@@ -47,3 +53,13 @@ class SelfCheckError(LexiscopeError):
 
 class SweepError(LexiscopeError):
     """Some runs of a sweep failed; the others are saved."""
+
+
+def one_line(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Text that is safe to show: control characters and lone surrogates spelt out, a long one without its middle."""
+    if len(text) > most:
+        half = most // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

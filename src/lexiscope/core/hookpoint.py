@@ -20,8 +20,10 @@ LAYER_SITES = {
 }
 """Sites inside a block, each with what is read there."""
 
-_LAYERED = re.compile(r"(?P<site>[a-z_]+)\.(?P<layer>\d+)")
-_TRANSFORMER_LENS = re.compile(r"blocks\.(?P<layer>\d+)\.hook_(?P<site>resid_pre|resid_post|attn_out|mlp_in|mlp_out)")
+_LAYERED = re.compile(r"(?P<site>[a-z_]+)\.(?P<layer>[0-9]{1,9})")
+_TRANSFORMER_LENS = re.compile(
+    r"blocks\.(?P<layer>[0-9]{1,9})\.hook_(?P<site>resid_pre|resid_post|attn_out|mlp_in|mlp_out)"
+)
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,12 @@ def free_bytes() -> int | None:
     return _of_system("/proc/meminfo", "MemAvailable")
 
 
+def most_bytes() -> int | None:
+    """All memory that there is, swap included; None where the system does not tell."""
+    memory, swap = (_of_system("/proc/meminfo", name) for name in ("MemTotal", "SwapTotal"))
+    return None if memory is None else memory + (swap or 0)
+
+
 def _of_system(file: str, name: str) -> int | None:
     with contextlib.suppress(OSError):
         for line in Path(file).read_text().splitlines():

@@ -128,11 +128,15 @@ def _locate(source: str | Path, revision: str | None) -> tuple[Path, str | None]
             raise InputError("this installation has no demo model; install Lexiscope again, or give another model")
         return path, None
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise InputError(f"no model folder at {source} ({error.strerror})") from None
+    if is_folder:
         if not (path / "config.json").is_file():
             raise InputError(f"{path} holds no config.json; give the folder of a Hugging Face model")
         return path, None
-    if path.exists():
+    if is_there:
         raise InputError(f"{path} is a file; give the folder of the model")
     if not isinstance(source, str) or not _HUB_NAME.fullmatch(source):
         raise InputError(f"no model folder at {source}")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import safetensors
-import safetensors.torch
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -22,13 +21,17 @@ from torch import Tensor, nn
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.config import Config
+from lexiscope.core.disk import FileEntry
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
+from lexiscope.core.tensors import write_tensors
 from lexiscope.saes.affine import Affine
 from lexiscope.saes.initialise import Init, initial_directions
 
 WEIGHTS = "sae.safetensors"
+MOST_LATENTS = 2**31 - 1
+"""Kernels number latents in 32 bits."""
 
 
 class Batch(NamedTuple):
@@ -113,7 +116,7 @@ class SizedConfig(SaeConfig):
 
     expansion: float | None = Field(None, gt=0)
     """Latents per dimension of the activations."""
-    num_latents: int | None = Field(None, ge=1)
+    num_latents: int | None = Field(None, ge=1, le=MOST_LATENTS)
     """F itself."""
     init: Init = "balanced"
     """Directions before the first step: see `lexiscope.saes.initialise`."""
@@ -131,7 +134,10 @@ class SizedConfig(SaeConfig):
     def latents(self, width: int) -> int:
         if self.num_latents is not None:
             return self.num_latents
-        return max(1, round(width * (16 if self.expansion is None else self.expansion)))
+        expansion = 16 if self.expansion is None else self.expansion
+        if width * expansion > MOST_LATENTS:
+            raise InputError(f"expansion {expansion:g} of {width:,} dimensions is more than {MOST_LATENTS:,} latents")
+        return max(1, round(width * expansion))
 
     def initial_directions(self, sample_TD: Tensor, num_latents: int, *, seed: int = 0) -> Tensor:
         """Unit rows to start with, float32 [F, D], for activations like these."""
@@ -279,15 +285,18 @@ class SparseAutoencoder(nn.Module, ABC):
             self.hook = hook
         with write_artifact(out, "sae", config=self.settings(), made_from=made_from, sources=sources) as draft:
             draft.notes.update(notes or {})
-            self.write_weights(draft.path)
+            draft.known[WEIGHTS] = self.write_weights(draft.path)
 
-    def write_weights(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write what `read_weights` reads: matrices in ``dtype``, everything with one number per latent as it is."""
+    def write_weights(self, folder: Path, dtype: torch.dtype = torch.float32) -> FileEntry:
+        """Write what `read_weights` reads: matrices in ``dtype``, everything with one number per latent as it is.
+
+        Returns size and hash of the file.
+        """
         tensors = {
-            name: (tensor.to(dtype) if tensor.ndim > 1 and tensor.is_floating_point() else tensor).cpu().contiguous()
+            name: tensor.to(dtype) if tensor.ndim > 1 and tensor.is_floating_point() else tensor
             for name, tensor in self.state_dict().items()
         }
-        safetensors.torch.save_file(tensors, folder / WEIGHTS)
+        return write_tensors(folder / WEIGHTS, tensors)
 
     @classmethod
     def read_weights(cls, settings: Mapping[str, Any], folder: Path) -> Self:

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, PlainSerializer
 from torch import Tensor
 
 from lexiscope.core.artifact import open_artifact
-from lexiscope.core.config import describe
+from lexiscope.core.config import quoted, read_named
 from lexiscope.core.errors import InputError
 from lexiscope.saes.activation import Activation, Options
 from lexiscope.saes.base import WEIGHTS, Batch, SaeConfig, SizedConfig, SparseAutoencoder
@@ -48,14 +48,7 @@ def read_activation(values: Any) -> Options:
         if not any(found.options_type is type(values) for found in activations().values()):
             raise ValueError(f"{type(values).__module__}.{type(values).__name__} is not the Options of an activation")
         return values
-    values = {"name": values} if isinstance(values, str) else dict(values)
-    name = values.pop("name", None)
-    if name not in activations():
-        raise ValueError(f"no activation is called {name!r}; there are {', '.join(activations())}")
-    try:
-        return activations()[name].options_type.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(f"{name}: {describe(error)}") from None
+    return read_named(values, {name: found.options_type for name, found in activations().items()}, "activation")
 
 
 def name_activation(options: Options) -> dict[str, Any]:
@@ -104,7 +97,7 @@ def class_of(architecture: str) -> type[SparseAutoencoder]:
     """
     module = architectures().get(architecture)
     if module is None:
-        raise InputError(f"no architecture is called {architecture!r}; there are {', '.join(architectures())}")
+        raise InputError(f"no architecture is called {quoted(architecture)}; there are {', '.join(architectures())}")
     return next(
         member
         for member in vars(module).values()
@@ -136,6 +129,6 @@ def load(path: Path | str) -> SparseAutoencoder:
     """
     artifact = open_artifact(path, "sae")
     name = str(artifact.config.get("sae", {}).get("architecture"))
-    sae = class_of(name).read_weights(artifact.config, artifact.file(WEIGHTS).parent)
+    sae = class_of(name).read_weights(artifact.config, artifact.checked_file(WEIGHTS).parent)
     sae.artifact = artifact
     return sae

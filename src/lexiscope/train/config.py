@@ -77,6 +77,10 @@ def resolve(config: TrainConfig, sae_config: SaeConfig, width: int) -> tuple[Tra
         InputError: the settings contradict each other.
     """
     choices: dict[str, Choice] = {}
+    num_latents = sae_config.latents(width)
+    for name, l0 in (("k", sae_config.fixed_l0), ("target_l0", config.target_l0)):
+        if l0 is not None and l0 > num_latents:
+            raise InputError(f"{name} is {l0:g}, but there are only {num_latents:,} latents; lower it, or ask for more")
     if config.target_l0 is not None and sae_config.fixed_l0 is not None:
         raise InputError(
             f"target_l0 steers a penalty, but {sae_config.architecture} keeps {sae_config.fixed_l0:g} latents of every "

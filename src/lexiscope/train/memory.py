@@ -55,6 +55,7 @@ def estimate(
     output_width: int | None = None,
     *,
     l0: float = 128,
+    heldout_rows: int | None = None,
     running: int | None = None,
 ) -> Estimate:
     """Peak memory of a run, or of a sweep's members side by side, on a processor: to about 10 %.
@@ -63,18 +64,18 @@ def estimate(
         members: settings with everything chosen.
         width: D of what is read; ``output_width`` of what is written, if that is another.
         l0: latents per token to reckon with where the settings fix none; so many fire at first.
+        heldout_rows: how many there are. None: enough.
         running: bytes that the process holds already. None: what this one does.
     """
     config = members[0][1]
     both = width if output_width is None else width + output_width
-    sample, heldout, batch = (
-        FLOAT * tokens * both for tokens in (SAMPLE_TOKENS, config.heldout_tokens, config.batch_tokens)
-    )
+    heldout_tokens = config.heldout_tokens if heldout_rows is None else min(config.heldout_tokens, heldout_rows)
+    sample, heldout, batch = (FLOAT * tokens * both for tokens in (SAMPLE_TOKENS, heldout_tokens, config.batch_tokens))
     sizes = [_sizes(sae_config, width, output_width or width) for sae_config, _ in members]
     weights, trained = sum(size.weights for size in sizes), sum(size.trained for size in sizes)
     moments = sum(MOMENTS[asked.optimizer_bits] * size.trained for size, (_, asked) in zip(sizes, members, strict=True))
     selection = max(SHORTLIST * size.latents * width for size in sizes) + PER_THREAD * torch.get_num_threads()
-    active = max(sae_config.fixed_l0 or l0 for sae_config, _ in members)
+    active = max(min(asked.fixed_l0 or l0, size.latents) for size, (asked, _) in zip(sizes, members, strict=True))
     moment = {
         "start": {"sample, as read and normalised": 2 * sample},
         "step": {

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from lexiscope.core.config import read_named
 from lexiscope.saes import SparseAutoencoder
 from lexiscope.train.terms.term import Term, TermConfig
 
@@ -37,11 +38,7 @@ def read_term(values: Any) -> TermConfig:
     """
     if isinstance(values, TermConfig):
         return values
-    values = {"name": values} if isinstance(values, str) else dict(values)
-    name = values.pop("name", None)
-    if name not in terms():
-        raise ValueError(f"no term is called {name!r}; there are {', '.join(terms())}")
-    return terms()[name].config_type.model_validate(values)
+    return read_named(values, {name: term.config_type for name, term in terms().items()}, "term")
 
 
 def name_term(config: TermConfig) -> dict[str, Any]:
