@@ -140,6 +140,5 @@ def make_store(
             part = slice(start, start + 100)
             rows = {name: column[part].to(torch.int32) for name, column in columns.items()}
             writer.append(Rows({point: x_TD[part].to(torch_dtype)}, rows, named))
-        writer.close()
-        draft.notes |= writer.finish()
+        draft.notes |= writer.finish()[0]
     return ActivationStore.open(path)

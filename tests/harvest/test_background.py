@@ -64,3 +64,16 @@ def test_the_error_of_a_job_is_raised_and_an_error_in_the_block_wins():
     with pytest.raises(KeyError), Behind() as behind:
         behind.do(job, 0)
         raise KeyError
+
+
+def test_nothing_is_done_after_a_job_that_failed():
+    done = []
+
+    def fail(_):
+        raise ValueError
+
+    with pytest.raises(ValueError), Behind() as behind:
+        behind.do(fail, 0)
+        behind.do(done.append, 1)
+        behind.do(done.append, 2)
+    assert done == []

@@ -1,5 +1,7 @@
 """Oracle: the store of the same model and corpus, whose rows the stream must give, shuffled."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -99,3 +101,17 @@ def test_not_finite_activations_name_hook_and_document(model, documents):
     stream = ActivationStream(model, FakeCorpus(documents), [HOOK], context=24)
     with pytest.raises(InputError, match=r"resid_post\.1 is NaN or infinite on token \d+ of document 'fake:"):
         next(stream.batches(HOOK, batch_tokens=10, seed=0))
+
+
+@pytest.mark.parametrize("buffer_tokens", [2, 60, 301, 10**5])
+@pytest.mark.parametrize("skip_batches", [1, 2, 7, 29, 61, 150])
+def test_it_goes_on_anywhere_as_a_reader_that_had_read_so_far(stream, model, buffer_tokens, skip_batches):
+    """Oracle: the same stream from its start, over several epochs. The model runs on two pieces at most."""
+    settings = {"batch_tokens": 16, "seed": 3, "buffer_tokens": buffer_tokens}
+    from_start = list(itertools.islice(stream.batches(HOOK, **settings), skip_batches + 3))
+    before = model.forwards
+    skipped = stream.batches(HOOK, **settings, skip_tokens=16 * skip_batches)
+    for expected in from_start[skip_batches:]:
+        assert torch.equal(next(skipped), expected)
+    if buffer_tokens == 60:
+        assert model.forwards - before <= 8  # 4 contexts of up to 23 tokens each

@@ -38,7 +38,7 @@ def test_rows_written_in_parts_are_read_by_safetensors_and_by_the_map(tmp_path_f
     writer = TensorWriter(path, "x", dtype, (width,))
     for part in x_TD.split(parts):
         writer.append(part)
-    writer.close()
+    writer.finish()
     assert same_bits(load_file(path)["x"], x_TD)
     assert same_bits(map_tensor(path, "x"), x_TD)
 
@@ -62,7 +62,7 @@ def test_a_damaged_file_gives_its_name_or_a_tensor_but_never_another_error(tmp_p
     path = tmp_path_factory.mktemp("files") / "damaged.safetensors"
     writer = TensorWriter(path, "x", torch.float32, (3,))
     writer.append(torch.ones(12, 3))
-    writer.close()
+    writer.finish()
     data = bytearray(path.read_bytes())
     data[position] = value
     path.write_bytes(data[:keep])

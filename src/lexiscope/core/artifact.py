@@ -7,6 +7,7 @@ it was made from. It appears under its final name only when it is complete (`lex
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,13 @@ from lexiscope.core.manifest import MANIFEST, read_manifest
 
 FORMAT_VERSIONS = {"store": 1, "sae": 1, "scorecard": 1, "index": 1}
 """Every kind of artifact and the version of its format that this package writes and reads."""
+LANDMARKS = {
+    "store": "statistics.safetensors",
+    "sae": "sae.safetensors",
+    "scorecard": "scorecard.json",
+    "index": "features.parquet",
+}
+"""A file that is nowhere else: where it lies without a manifest, there was an artifact."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,17 @@ class Artifact:
             raise ArtifactError(f"{self.path}: the manifest lists no file {name!r}; make the {self.kind} again")
         return self.path / name
 
+    def checked_file(self, name: str) -> Path:
+        """Path of a file that the manifest lists, read once to see whether it is what was written.
+
+        Raises:
+            ArtifactError: it is not, or the manifest does not list it.
+        """
+        path = self.file(name)
+        if FileEntry.of(path) != FileEntry.listed(self.manifest["files"][name]):
+            raise ArtifactError(f"{path} is damaged (its SHA-256 differs); make the {self.kind} again")
+        return path
+
     def source(self, kind: str) -> Mapping[str, Any] | None:
         """The entry of ``made_from`` of this kind: its path when it was read, and its fingerprint."""
         return next((entry for entry in self.manifest["made_from"] if entry["kind"] == kind), None)
@@ -60,9 +79,8 @@ class Artifact:
         Raises:
             ArtifactError: a file differs from what was written; the message names it.
         """
-        for name, expected in self.manifest["files"].items():
-            if FileEntry.of(self.path / name)._asdict() != expected:
-                raise ArtifactError(f"{self.path / name} is damaged (its SHA-256 differs); make the {self.kind} again")
+        for name in self.manifest["files"]:
+            self.checked_file(name)
 
 
 def open_artifact(path: Path | str, kind: str) -> Artifact:
@@ -82,12 +100,10 @@ def open_artifact(path: Path | str, kind: str) -> Artifact:
             f"{path} has format {manifest['format_version']} of a {kind}, this version of Lexiscope reads "
             f"{FORMAT_VERSIONS[kind]}; make it again or install the version that wrote it"
         )
-    for name, expected in manifest["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise ArtifactError(f"{file} is missing; make the {kind} again")
-        if file.stat().st_size != expected["bytes"]:
-            raise ArtifactError(f"{file} is truncated or changed (its size differs); make the {kind} again")
+    root = os.path.realpath(path)
+    for name, entry in manifest["files"].items():
+        if what := FileEntry.listed(entry).trouble(root, name):
+            raise ArtifactError(f"{path / name} {what}; make the {kind} again")
     return Artifact(path.absolute(), manifest)
 
 

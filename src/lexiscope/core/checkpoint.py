@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from lexiscope.core.config import Config, difference
 from lexiscope.core.disk import FileEntry, publish, remove
 from lexiscope.core.errors import ArtifactError, InputError
-from lexiscope.core.manifest import MANIFEST, read_sealed, write_sealed
+from lexiscope.core.manifest import MANIFEST, read_checkpoint_manifest, write_sealed
 from lexiscope.core.tensors import read_tensors, write_tensors
 
 STATE = "state.safetensors"
@@ -102,6 +102,19 @@ class Checkpoints:
         self._last = time.monotonic()
         self._cost = self._last - began
 
+    def all(self) -> Iterator[Checkpoint]:
+        """Those that are whole, in order, up to the first that is not.
+
+        Raises:
+            InputError: they belong to something else.
+        """
+        for name in self._names():
+            try:
+                yield self._read(self._folder / name)
+            except ArtifactError as error:
+                warnings.warn(f"{error}; going on from an older checkpoint", CheckpointWarning, stacklevel=2)
+                return
+
     def newest(self) -> Checkpoint | None:
         """The newest one that is whole; None if there never was one. Damaged ones are named in a warning.
 
@@ -120,14 +133,15 @@ class Checkpoints:
         return None
 
     def _read(self, folder: Path) -> Checkpoint:
-        manifest = read_sealed(folder / MANIFEST)
+        manifest = read_checkpoint_manifest(folder)
         if what := difference("it", self._identity, manifest["identity"]):
             raise InputError(
                 f"a run with other settings was interrupted here ({what}); give these to go on, or choose another "
                 f"--out, or remove {self._folder.parent}"
             )
         path = folder / STATE
-        if not path.is_file() or FileEntry.of(path)._asdict() != manifest["files"][STATE]:
+        listed = manifest["files"].get(STATE)
+        if listed is None or not path.is_file() or FileEntry.of(path) != FileEntry.listed(listed):
             raise ArtifactError(f"{path} is missing or damaged (its SHA-256 differs)")
         return Checkpoint(manifest["number"], read_tensors(path), manifest["values"])
 

@@ -7,15 +7,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lexiscope.core.errors import DiskError, InputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_PIECE_BYTES = 1 << 18
 
 
 class FileEntry(NamedTuple):
@@ -25,10 +27,43 @@ class FileEntry(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> FileEntry:
-        """Read the file."""
-        with path.open("rb") as file:
-            return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+    def of(cls, path: Path, seen: Callable[[int], None] | None = None) -> FileEntry:
+        """Read the file; ``seen`` hears of the bytes of each piece."""
+        digest, size = hashlib.sha256(), 0
+        buffer = memoryview(bytearray(_PIECE_BYTES))
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                digest.update(buffer[:count])
+                size += count
+                if seen is not None:
+                    seen(count)
+        return cls(size, digest.hexdigest())
+
+    @classmethod
+    def listed(cls, entry: Mapping[str, Any]) -> FileEntry:
+        """As a manifest has it."""
+        return cls(entry["bytes"], entry["sha256"])
+
+    def trouble(self, root: str, name: str) -> str | None:
+        """What is wrong with a file of a folder, as far as can be seen without reading it.
+
+        Args:
+            root: the folder, with all links resolved.
+        """
+        try:
+            real = os.path.realpath(Path(root, name), strict=True)
+            found = Path(real).stat()
+        except FileNotFoundError:
+            return "is missing"
+        except (OSError, ValueError) as error:
+            return f"can't be read ({error})"
+        if not Path(real).is_relative_to(root):
+            return "is a link that leads out of its folder"
+        if not stat.S_ISREG(found.st_mode):
+            return "is no file"
+        if found.st_size != self.bytes:
+            return "is truncated or changed (its size differs)"
+        return None
 
 
 def json_text(value: object) -> str:

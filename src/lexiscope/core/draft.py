@@ -10,7 +10,6 @@ an error the folder stays only if there is something to go on from.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from lexiscope.core.checkpoint import Checkpoints, Keeping
 from lexiscope.core.disk import FileEntry, disk_trouble, publish, remove
 from lexiscope.core.errors import InputError
 from lexiscope.core.lock import locked
-from lexiscope.core.manifest import MANIFEST, write_sealed
+from lexiscope.core.manifest import MANIFEST, fingerprint, write_sealed
 
 
 @dataclass
@@ -74,7 +73,7 @@ def write_artifact(
     sources = {} if sources is None else sources
     origins = [{"kind": item.kind, "path": str(item.path), "fingerprint": item.fingerprint} for item in made_from]
     identity = _plain({"kind": kind, "config": config, "seed": seed, "made_from": _moved(origins), "sources": sources})
-    work = out.with_name(f".{out.name}.work")
+    work = _work(out)
     with disk_trouble(out):
         _check_free(out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +89,7 @@ def write_artifact(
                 manifest = {
                     "kind": kind,
                     "format_version": FORMAT_VERSIONS[kind],
-                    "fingerprint": _fingerprint(kind, config, files),
+                    "fingerprint": fingerprint(kind, identity["config"], files),
                     "created": datetime.now(UTC).isoformat(timespec="seconds"),
                     "seed": seed,
                     "config": config,
@@ -109,6 +108,11 @@ def write_artifact(
             remove(work)
 
 
+def begun_bytes(out: Path) -> int:
+    """What an interrupted run has written of an artifact."""
+    return sum(path.stat().st_size for path in (_work(out) / "draft").rglob("*") if path.is_file())
+
+
 def software() -> dict[str, str]:
     """Versions that a reader needs to make the same again."""
     import torch
@@ -116,6 +120,10 @@ def software() -> dict[str, str]:
     from lexiscope import __version__
 
     return {"lexiscope": __version__, "python": sys.version.split()[0], "torch": torch.__version__}
+
+
+def _work(out: Path) -> Path:
+    return out.with_name(f".{out.name}.work")
 
 
 def _check_free(out: Path) -> None:
@@ -137,8 +145,3 @@ def _moved(origins: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
 def _plain(value: Any) -> Any:
     """As it would be read back."""
     return json.loads(json.dumps(value))
-
-
-def _fingerprint(kind: str, config: Mapping[str, Any], files: Mapping[str, Any]) -> str:
-    canonical = json.dumps([kind, config, files], sort_keys=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, cast
 
@@ -15,6 +16,7 @@ from lexiscope.core.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 _SEAL = ',\n "manifest_sha256": '
+_REMEDY = "; restore it from a copy, or make the artifact again"
 
 
 def _inside(name: str) -> str:
@@ -25,11 +27,15 @@ def _inside(name: str) -> str:
     return name
 
 
-class _ListedFile(BaseModel):
+class ListedFile(BaseModel):
     """One file of the artifact."""
 
     bytes: int = Field(ge=0)
     sha256: str
+
+
+Files = dict[Annotated[str, AfterValidator(_inside)], ListedFile]
+"""Every file of the folder but the manifest itself, by its name relative to the folder."""
 
 
 class _ListedSource(BaseModel):
@@ -54,7 +60,18 @@ class Manifest(BaseModel):
     made_from: list[_ListedSource]
     sources: dict[str, Any]
     software: dict[str, str]
-    files: dict[Annotated[str, AfterValidator(_inside)], _ListedFile]
+    files: Files
+
+
+class CheckpointManifest(BaseModel):
+    """What the manifest of a checkpoint has."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    number: int = Field(ge=0)
+    identity: dict[str, Any]
+    values: dict[str, Any]
+    files: Files
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -64,15 +81,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ArtifactError: no folder, no manifest, or a manifest that is damaged or was not written by Lexiscope.
     """
     if not folder.is_dir():
-        raise ArtifactError(f"no folder at {folder}")
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ArtifactError(f"{folder} holds no {MANIFEST}, so it is no Lexiscope artifact")
-    values = read_sealed(path)
+        raise ArtifactError(f"no folder at {folder}; give the folder of an artifact")
+    return _read(folder, Manifest, "a manifest", _REMEDY)
+
+
+def read_checkpoint_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint, checked in the same way.
+
+    Raises:
+        ArtifactError: it is missing, damaged, or no checkpoint's; what to do then is up to the caller.
+    """
+    return _read(folder, CheckpointManifest, "the manifest of a checkpoint", "")
+
+
+def _read(folder: Path, model: type[BaseModel], what: str, remedy: str) -> dict[str, Any]:
+    if not (folder / MANIFEST).is_file():
+        raise ArtifactError(f"{folder} holds no {MANIFEST}{remedy}")
+    values = read_sealed(folder / MANIFEST, remedy)
     try:
-        Manifest.model_validate(values)
+        model.model_validate(values)
     except ValidationError as error:
-        raise ArtifactError(f"{path} is not a manifest: {describe(error)}") from None
+        raise ArtifactError(f"{folder / MANIFEST} is not {what} ({describe(error)}){remedy}") from None
     return values
 
 
@@ -82,8 +111,11 @@ def write_sealed(path: Path, values: dict[str, Any]) -> None:
     path.write_text(f"{head}{_SEAL}{_tail(head)}", encoding="utf-8")
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: Path, remedy: str = _REMEDY) -> dict[str, Any]:
     """What `write_sealed` wrote.
+
+    Args:
+        remedy: how the message ends.
 
     Raises:
         ArtifactError: it can't be read, or a byte of it has changed.
@@ -91,10 +123,16 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         head, _, tail = path.read_bytes().decode().rpartition(_SEAL)
         if tail != _tail(head):
-            raise ArtifactError(f"{path} is damaged or was edited (its own SHA-256 differs); make the artifact again")
+            raise ArtifactError(f"{path} is damaged or was edited (its own SHA-256 differs){remedy}")
         return cast(dict[str, Any], json.loads(head + "\n}"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} can't be read: {error}") from None
+        raise ArtifactError(f"{path} can't be read ({error}){remedy}") from None
+
+
+def fingerprint(kind: str, config: Mapping[str, Any], files: Mapping[str, Any]) -> str:
+    """The identity of an artifact: SHA-256 of what it is, how it was made and what every file holds."""
+    canonical = json.dumps([kind, config, files], sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _tail(head: str) -> str:

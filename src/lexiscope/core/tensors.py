@@ -56,6 +56,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileEntry:
         digest.update(start_of_file)
         file.write(start_of_file)
         for name in order:
+            if not tensors[name].numel():
+                continue
             flat = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             for start in range(0, len(flat), _CHUNK_BYTES):
                 part = flat[start : start + _CHUNK_BYTES].data

@@ -41,17 +41,25 @@ def one_ahead(items: Iterator[T]) -> Generator[T, None, None]:
 class Behind:
     """Does jobs in order in a thread. At most two wait, so that memory stays bounded; leaving the block waits for all.
 
-    The error of a job is raised by a later `do` or at the end of the block.
+    The error of a job is raised by a later `do` or at the end of the block; jobs after it are not done.
     """
 
     def __init__(self) -> None:
         self._thread = _worker()
         self._jobs: deque[Future[None]] = deque()
+        self._failed = False
 
     def do(self, job: Callable[[T], None], argument: T) -> None:
         while len(self._jobs) > _WAITING_JOBS:
             self._jobs.popleft().result()
-        self._jobs.append(self._thread.submit(job, argument))
+        self._jobs.append(self._thread.submit(self._unless_failed, job, argument))
+
+    def _unless_failed(self, job: Callable[[T], None], argument: T) -> None:
+        if self._failed:
+            return
+        self._failed = True
+        job(argument)
+        self._failed = False
 
     def __enter__(self) -> Self:
         return self

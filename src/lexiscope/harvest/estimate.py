@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lexiscope.core.draft import begun_bytes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.dtypes import DTYPES, StoredDtype
@@ -18,7 +19,7 @@ _COLUMN_BYTES_PER_TOKEN = 4 * len(COLUMNS)
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes that a store will take, and bytes that are free where it will lie."""
+    """Bytes that a store will take, and bytes that are free where it will lie or taken by its own beginning."""
 
     bytes: int
     free_bytes: int
@@ -53,7 +54,7 @@ def estimate(
     widths = [model.width_at(hook) for hook in resolve_hooks(model, hooks)]
     bytes_per_token = sum(widths) * DTYPES[dtype].itemsize + _COLUMN_BYTES_PER_TOKEN
     folder = next(parent for parent in Path(out).absolute().parents if parent.is_dir())
-    return Estimate(tokens * bytes_per_token, shutil.disk_usage(folder).free)
+    return Estimate(tokens * bytes_per_token, shutil.disk_usage(folder).free + begun_bytes(Path(out)))
 
 
 def readable_bytes(count: int) -> str:

@@ -8,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from lexiscope.core.checkpoint import Keeping
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import CorpusError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress
+from lexiscope.core.stop import Stopped, stoppable
 from lexiscope.harvest.background import Behind, one_ahead
 from lexiscope.harvest.dtypes import DTYPES, StoredDtype
 from lexiscope.harvest.estimate import estimate
@@ -39,22 +41,27 @@ def harvest(
     dtype: StoredDtype = "bfloat16",
     seed: int = 0,
     shard_tokens: int = SHARD_TOKENS,
+    keeping: Keeping = Keeping(),  # noqa: B008  frozen
     progress: Progress = SILENT,
 ) -> ActivationStore:
     """Store the activations of ``tokens`` text tokens at every hook point, in one pass over the corpus.
 
     Rows of BOS, special tokens and padding are never stored. If the corpus ends early, the store holds what there was;
-    the manifest then has a note ``shortfall``.
+    the manifest then has a note ``shortfall``. The same call goes on where one that was interrupted wrote its last
+    checkpoint: the text is read again, the model does not run again on what is stored.
 
     Args:
         tokens: rows to store.
         context: tokens per context, BOS included.
         batch: contexts per forward pass.
         seed: the seed of the run, for the manifest; harvesting itself draws no random numbers.
+        keeping: of checkpoints. A step is a forward pass.
 
     Raises:
         InputError: a setting or hook point is wrong, the disk has too little room, or an activation is not finite.
         CorpusError: the corpus has no usable token.
+        DiskError: the disk is full or failed.
+        Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
     """
     points = resolve_hooks(model, hooks)
     config = StoreConfig.read(
@@ -73,31 +80,52 @@ def harvest(
     widths = {point: model.width_at(point) for point in points}
     report = PackReport()
     batches = pack_for(model, corpus.documents(), context=context, batch=batch, report=report)
-    sources: dict[str, Any] = {}
+    sources: dict[str, Any] = {"model": model.describe()}
+    settings = config.model_dump(mode="json")
     with (
-        write_artifact(out, "store", config=config.model_dump(mode="json"), seed=seed, sources=sources) as draft,
+        write_artifact(out, "store", config=settings, seed=seed, sources=sources, keeping=keeping) as draft,
         progress.task("Harvesting", total=tokens, unit="tokens") as task,
+        stoppable() as asked,
+        closing(
+            StoreWriter(
+                draft.path, widths, DTYPES[dtype], shard_tokens, tokens=tokens, after=draft.checkpoints.newest()
+            )
+        ) as writer,
     ):
         started = time.perf_counter()
-        done = 0
-        with (
-            closing(one_ahead(batches)) as ready,
-            closing(StoreWriter(draft.path, widths, DTYPES[dtype], shard_tokens)) as writer,
-            Behind() as behind,
-        ):
-            for rows in read_rows(model, ready, points, DTYPES[dtype]):
+        done = last = 0
+
+        def keep(batches_done: int) -> None:
+            if batches_done == last or draft.checkpoints.due(batches_done):
+                draft.checkpoints.save(batches_done, *writer.state())
+
+        with closing(one_ahead(batches)) as ready, Behind() as behind:
+            found = read_rows(model, ready, points, DTYPES[dtype], first_row=writer.first_row)
+            for number, rows in enumerate(found, 1):
                 kept = rows.head(tokens - done)
                 behind.do(writer.append, kept)
                 done += len(kept)
                 task.advance(len(kept), note=size.note(done / tokens, time.perf_counter() - started))
                 if done == tokens:
                     break
+                if rows.activations:
+                    last = number if asked else 0
+                    behind.do(keep, number)
+                    if last:
+                        break
+        if last:
+            raise Stopped(
+                f"stopped after a checkpoint at {done:,} tokens; the same command goes on from there",
+                asked.signal_number,
+            )
         if not done:
             raise CorpusError("the corpus has no token that can be stored; give longer documents")
-        draft.notes |= writer.finish() | {"dropped_tokens": report.dropped_tokens}
+        notes, known = writer.finish()
+        draft.notes |= notes | {"dropped_tokens": report.dropped_tokens}
+        draft.known |= known
         if done < tokens:
             draft.notes["shortfall"] = f"the corpus ended after {done:,} of {tokens:,} tokens"
             task.advance(0, note=draft.notes["shortfall"])
         # Described last: only now does the corpus know how many documents it read and skipped.
-        sources |= {"model": model.describe(), "corpus": corpus.describe()}
+        sources["corpus"] = corpus.describe()
     return ActivationStore.open(out)

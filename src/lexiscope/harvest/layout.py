@@ -54,6 +54,7 @@ def column_name(name: str) -> str:
 
 
 def make_folders(path: Path, hooks: list[HookPoint]) -> None:
-    (path / "rows").mkdir()
+    """Unless they are there."""
+    (path / "rows").mkdir(exist_ok=True)
     for hook in hooks:
-        (path / shard_name(hook, 0)).parent.mkdir(parents=True)
+        (path / shard_name(hook, 0)).parent.mkdir(parents=True, exist_ok=True)

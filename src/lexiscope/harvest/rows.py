@@ -33,7 +33,7 @@ class Rows:
     """Consecutive rows, in the order the model ran them.
 
     Attributes:
-        activations: for every hook point [T, D], on the CPU or the model's device.
+        activations: for every hook point [T, D], on the CPU or the model's device; empty for rows that were skipped.
         columns: for every name in `COLUMNS` int32 [T], on the CPU.
         documents: document ordinal to document, for every document in these rows.
     """
@@ -84,15 +84,23 @@ def pack_for(
 
 
 def read_rows(
-    model: LanguageModel, batches: Iterable[TokenBatch], hooks: Sequence[HookPoint], dtype: torch.dtype
+    model: LanguageModel,
+    batches: Iterable[TokenBatch],
+    hooks: Sequence[HookPoint],
+    dtype: torch.dtype,
+    *,
+    first_row: int = 0,
 ) -> Iterator[Rows]:
     """Run the model over token batches and keep the rows of text; those of BOS, special tokens and padding are dropped.
+
+    Args:
+        first_row: batches that end before this row are not run; their rows come without activations.
 
     Raises:
         InputError: an activation is NaN or infinite in ``dtype``; the message names hook point and document.
     """
     ordinals: dict[int, int] = {}
-    num_contexts = 0
+    num_contexts = num_rows = 0
     for batch in batches:
         if not batch.mask_BC.any():
             continue
@@ -109,9 +117,12 @@ def read_rows(
             "ends": batch.ends_BC[batch.mask_BC],
         }
         num_contexts += int(contexts_T[-1]) + 1
-        with torch.no_grad():
-            read = model.read(batch.tokens_BC, hooks, batch.attention_BC)
-            activations = {hook: x_BCD[batch.mask_BC.to(x_BCD.device)].to(dtype) for hook, x_BCD in read.items()}
+        num_rows += len(contexts_T)
+        activations = {}
+        if num_rows > first_row:
+            with torch.no_grad():
+                read = model.read(batch.tokens_BC, hooks, batch.attention_BC)
+                activations = {hook: x_BCD[batch.mask_BC.to(x_BCD.device)].to(dtype) for hook, x_BCD in read.items()}
         rows = Rows(activations, {name: column.to(torch.int32) for name, column in columns.items()}, documents)
         _check_finite(rows)
         yield rows

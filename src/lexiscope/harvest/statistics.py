@@ -12,11 +12,13 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from lexiscope.core.disk import FileEntry
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.hookpoint import HookPoint
+from lexiscope.core.tensors import write_tensors
 
 OUTLIER_FACTOR = 6.0
 """A dimension is an outlier if its root mean square exceeds this many times the median over dimensions."""
@@ -111,6 +113,17 @@ class RunningStatistics:
             self._max_norm = max(self._max_norm, float(norms_T.max()))
         self._tokens += len(x_TD)
 
+    def state(self) -> dict[str, Tensor]:
+        """For `restore`."""
+        norms = torch.tensor([self._tokens, self._norm_sum, self._max_norm], dtype=torch.float64)
+        return {"sum_D": self._sum_D, "square_sum_D": self._square_sum_D, "norms": norms}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on after a `state`."""
+        self._sum_D, self._square_sum_D = state["sum_D"], state["square_sum_D"]
+        tokens, self._norm_sum, self._max_norm = state["norms"].tolist()
+        self._tokens = int(tokens)
+
     def finish(self) -> SiteStatistics:
         """At least one row must have been added."""
         mean_D = self._sum_D / self._tokens
@@ -118,13 +131,14 @@ class RunningStatistics:
         return SiteStatistics(self._tokens, mean_D, variance_D.sqrt(), self._norm_sum / self._tokens, self._max_norm)
 
 
-def save_statistics(path: Path, statistics: Mapping[HookPoint, SiteStatistics]) -> None:
+def save_statistics(path: Path, statistics: Mapping[HookPoint, SiteStatistics]) -> FileEntry:
+    """Returns size and hash of the file."""
     tensors = {}
     for hook, site in statistics.items():
         tensors[f"{hook}/mean"] = site.mean_D
         tensors[f"{hook}/std"] = site.std_D
         tensors[f"{hook}/norms"] = torch.tensor([site.tokens, site.mean_norm, site.max_norm], dtype=torch.float64)
-    save_file(tensors, path)
+    return write_tensors(path, tensors)
 
 
 def load_statistics(path: Path, hook: HookPoint) -> SiteStatistics:

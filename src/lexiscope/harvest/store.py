@@ -49,7 +49,8 @@ class Window(NamedTuple):
 class ActivationStore:
     """What `harvest` wrote. Rows are in the order the model ran them; those of one context are neighbours.
 
-    Nothing is held in memory but what is being read: activations and columns are memory-mapped.
+    Nothing is held in memory but what is being read: activations and columns are memory-mapped. A column, the documents
+    and the statistics are checked for damage when they are first used; activations only by ``lexiscope verify``.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -146,7 +147,7 @@ class ActivationStore:
         return self._documents
 
     def statistics(self, hook: HookPoint | str) -> SiteStatistics:
-        return load_statistics(self.artifact.file(STATISTICS), self._known(hook))
+        return load_statistics(self.artifact.checked_file(STATISTICS), self._known(hook))
 
     def window(self, row: int, before: int, after: int) -> Window:
         """Up to ``before`` tokens before a row and ``after`` after it, within its context."""
@@ -212,7 +213,7 @@ class ActivationStore:
 
     @cached_property
     def _documents(self) -> list[DocumentInfo]:
-        return read_documents(self.artifact.file(DOCUMENTS))
+        return read_documents(self.artifact.checked_file(DOCUMENTS))
 
     def _known(self, hook: HookPoint | str) -> HookPoint:
         point = HookPoint.parse(hook)
@@ -222,7 +223,7 @@ class ActivationStore:
         return point
 
     def _column(self, name: str) -> NDArray[np.int32]:
-        return cast("NDArray[np.int32]", map_tensor(self.artifact.file(column_name(name)), name).numpy())
+        return cast("NDArray[np.int32]", map_tensor(self.artifact.checked_file(column_name(name)), name).numpy())
 
     def _gather(self, hook: HookPoint, rows_T: NDArray[np.int64]) -> Tensor:
         """Rows [n, D] in the dtype of the store, copied out of the memory maps."""

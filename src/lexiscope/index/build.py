@@ -6,20 +6,26 @@ T tokens, N firings of one feature, F latents, V vocabulary. The store is encode
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from lexiscope.core.checkpoint import Checkpoints, Keeping
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress
+from lexiscope.core.rows import pack, unpack
 from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.index.config import IndexConfig
 from lexiscope.index.directions import LogitEffects, logit_effects, neighbours
-from lexiscope.index.examples import choose
+from lexiscope.index.examples import Example, choose
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.firings import Rows, Values, collect
 from lexiscope.index.histogram import Histogram
@@ -39,6 +45,8 @@ from lexiscope.index.windows import Windows
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 
+EVERY = sys.maxsize
+"""Checkpoints of an index are one per pass over the store, and all are needed."""
 RESIDUAL_SITES = {"embed", "resid_pre", "resid_post", "attn_out", "mlp_out"}
 """Sites whose activations are part of the residual stream, so that a direction there acts on the logits directly."""
 
@@ -54,6 +62,9 @@ def build_index(
     progress: Progress = SILENT,
 ) -> FeatureIndex:
     """Describe every latent of an autoencoder on the text of a store.
+
+    A dictionary that needs several passes over the store has a checkpoint after each: the same call goes on with the
+    next one.
 
     Args:
         out: folder of the new artifact, of kind "index".
@@ -72,21 +83,31 @@ def build_index(
     }
     made_from = [store.artifact, *([sae.artifact] if sae.artifact else [])]
     sources = {**store.artifact.manifest["sources"], "model": model.describe()}
-    with write_artifact(out, "index", config=settings, seed=seed, made_from=made_from, sources=sources) as draft:
+    with write_artifact(
+        out, "index", config=settings, seed=seed, made_from=made_from, sources=sources, keeping=Keeping(keep=EVERY)
+    ) as draft:
         with torch.no_grad():
             effects = _effects(sae, model, (sae.writes or hooks)[-1], config)
         measured: list[Measured] = []
         examples = ExampleTable(store)
-        for block in collect(sae, store, hooks, firings_at_once=config.firings_at_once, progress=progress):
+        for described in _earlier(draft.checkpoints):
+            described.add_to(measured, examples)
+        for block in collect(
+            sae, store, hooks, firings_at_once=config.firings_at_once, low=len(measured), progress=progress
+        ):
+            described = _Described(block.low, [], [])
             with progress.task("Describing features", block.high - block.low, "features") as task:
                 for latent in range(block.low, block.high):
                     rows_N, values_N = block.of(latent)
                     histogram = Histogram.of(values_N)
-                    measured.append(text.measure(rows_N, values_N, histogram))
-                    if len(rows_N):
-                        random = np.random.default_rng(derive_seed(seed, "examples", latent))
-                        examples.add(latent, choose(rows_N, values_N, histogram, text.windows, config, random))
+                    described.measured.append(text.measure(rows_N, values_N, histogram))
+                    random = np.random.default_rng(derive_seed(seed, "examples", latent))
+                    chosen = choose(rows_N, values_N, histogram, text.windows, config, random) if len(rows_N) else []
+                    described.examples.append(chosen)
                     task.advance(1)
+            described.add_to(measured, examples)
+            if block.high < sae.num_latents:
+                draft.checkpoints.save(block.high, *described.state())
         live_F = torch.tensor([row.firings > 0 for row in measured])
         beside = neighbours(sae.directions_FD.detach(), live_F, config.neighbours)
         write_features(draft.path / FEATURES, measured, effects, beside)
@@ -95,6 +116,35 @@ def build_index(
         write_documents(draft.path / DOCUMENTS, store.documents())
         draft.notes |= {"num_tokens": store.num_tokens, "kinds": text.kind_shares()}
     return FeatureIndex.open(out)
+
+
+class _Described(NamedTuple):
+    """What one pass over the store has told of the latents from ``low`` on, in order."""
+
+    low: int
+    measured: list[Measured]
+    examples: list[list[Example]]
+
+    def add_to(self, measured: list[Measured], examples: ExampleTable) -> None:
+        measured += self.measured
+        for latent, chosen in enumerate(self.examples, self.low):
+            examples.add(latent, chosen)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """For a checkpoint."""
+        flat = [example for chosen in self.examples for example in chosen]
+        counts = torch.tensor([len(chosen) for chosen in self.examples])
+        tensors = {**pack(self.measured, "measured/"), **pack(flat, "example/"), "examples": counts}
+        return tensors, {"low": self.low}
+
+
+def _earlier(checkpoints: Checkpoints) -> Iterator[_Described]:
+    """The passes of an interrupted run, in order."""
+    for checkpoint in checkpoints.all():
+        flat = iter(unpack(checkpoint.tensors, Example, "example/"))
+        counts = checkpoint.tensors["examples"].tolist()
+        examples = [list(islice(flat, count)) for count in counts]
+        yield _Described(checkpoint.values["low"], unpack(checkpoint.tensors, Measured, "measured/"), examples)
 
 
 class _Text:

@@ -49,14 +49,14 @@ def collect(
     hooks: Sequence[HookPoint],
     *,
     firings_at_once: int,
+    low: int = 0,
     progress: Progress = SILENT,
 ) -> Iterator[Firings]:
-    """Encode the store, its ``hooks`` side by side, and yield its firings in blocks of latents, in order of latent.
+    """Encode the store, its ``hooks`` side by side, and yield its firings in blocks of latents, from ``low`` on.
 
     One pass over the store if all firings fit; else each pass keeps as many latents as fit, and the rest wait for the
     next. A single latent with more than ``firings_at_once`` firings is held whole all the same.
     """
-    low = 0
     while low < sae.num_latents:
         with progress.task(f"Encoding (latents from {low})" if low else "Encoding", store.num_tokens, "tokens") as task:
             gathering = _Gathering(low, sae.num_latents, firings_at_once)

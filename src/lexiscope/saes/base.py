@@ -61,6 +61,8 @@ class TrainingState:
     """Share of the run that is done, 0 to 1."""
     step: int = 0
     """Steps that are done."""
+    quiet_F: Tensor | None = None
+    """bool [F]: latents that have been silent for a while and may be on their way to be dead. None: the dead ones."""
 
 
 class SaeConfig(Config):

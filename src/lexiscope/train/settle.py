@@ -9,6 +9,7 @@ import torch
 
 from lexiscope.core.draft import Draft
 from lexiscope.saes import Batch, SparseAutoencoder
+from lexiscope.saes.base import WEIGHTS
 from lexiscope.saes.repair import mendable, merge_duplicates, undo_shrinkage
 from lexiscope.train.check import check_saved, fidelity
 from lexiscope.train.config import Choice, TrainConfig
@@ -38,7 +39,7 @@ def settle(
         draft.notes["repairs"] = repairs
     expected = fidelity(sae, normal)
     sae.absorb(*units)
-    sae.write_weights(draft.path, getattr(torch, config.weights_dtype))
+    draft.known[WEIGHTS] = sae.write_weights(draft.path, getattr(torch, config.weights_dtype))
     saved = check_saved(draft.path, sae, expected, heldout, units.target.scale_D)
     draft.notes["heldout"] = saved._asdict()
     draft.notes["choices"] = {name: choice._asdict() for name, choice in choices.items()}

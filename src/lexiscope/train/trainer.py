@@ -66,7 +66,7 @@ class Trainer:
         assert config.warmup_steps is not None
         progress = number / config.steps
         lr = config.lr * learning_rate_factor(number, config.steps, config.warmup_steps, config.decay_fraction)
-        state = TrainingState(self.dead.mask_F, self.sparsity.factor(progress), progress, number)
+        state = TrainingState(self.dead.mask_F, self.sparsity.factor(progress), progress, number, self.dead.quiet_F)
 
         batch = rounded(batch, config.precision)
         self.optimizer.zero_grad()

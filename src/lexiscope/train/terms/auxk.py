@@ -2,8 +2,8 @@
 
     AuxK = coefficient · Σ ‖e - ê‖² / Σ ‖e - ē‖²,   e = x - x̂,   ê = W_decᵀ f_dead
 
-f_dead are the k_aux largest scores among dead latents; ê has no bias, because e has none. The error and b_dec are
-constants to it, so that only dead latents learn from it.
+f_dead are the k_aux largest scores among latents that are dead, or quiet for so long that they may become so; ê has no
+bias, because e has none. The error and b_dec are constants to it, so that only these latents learn from it.
 
 Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", appendix A.2 (coefficient 1/32, k_aux ≈ D / 2).
 T tokens, D model width, F latents, G of them dead.
@@ -43,7 +43,7 @@ class AuxK(Term):
     def losses(self, batch: Batch, codes: SparseCodes, output_TD: Tensor, state: TrainingState) -> dict[str, Tensor]:  # noqa: ARG002
         """Without a graph: `add_gradients` has what a backward pass would find, for the rows of dead latents only."""
         self._found.clear()
-        dead_G = state.dead_F.nonzero().flatten()
+        dead_G = (state.dead_F if state.quiet_F is None else state.quiet_F).nonzero().flatten()
         if not len(dead_G) or self.config.coefficient == 0:
             return {}
         sae = self.dictionary
