@@ -47,6 +47,17 @@ def test_bad_sweeps_are_refused(grid, members, message) -> None:
         expand(BASE, grid, members)
 
 
+def test_more_members_than_anyone_trains_are_refused_before_they_are_made() -> None:
+    with pytest.raises(InputError, match="27,000,000,000 combinations"):
+        expand(BASE, {f"sae.{key}": list(range(3000)) for key in ("k", "num_latents", "seed")}, [])
+
+
+def test_a_name_fits_into_a_file_system() -> None:
+    names = list(expand(BASE, {"sae.k": ["x" * 5000, "x" * 5001]}, []))
+    assert len(set(names)) == 2
+    assert all(len(name) < 140 for name in names)
+
+
 def test_a_grid_from_the_command_line() -> None:
     assert read_grid(["sae.k=8, 16", "sae.architecture=topk"]) == {"sae.k": [8, 16], "sae.architecture": ["topk"]}
     for bad in ("sae.k", "sae.k=", "=3"):

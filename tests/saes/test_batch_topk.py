@@ -86,6 +86,23 @@ def test_more_latents_than_score_above_zero_means_all_of_those(sae, sample_TD):
     assert len(sae.eval().encode(x_TD)) == (scores_of(sae, x_TD) > 0).sum()
 
 
+def test_a_run_that_ends_in_its_first_share_uses_the_threshold_too(sae, sample_TD):
+    """As one of a single step does. Oracle: the same weights, read back."""
+    x_TD = sample_TD.double()
+    again = batch_topk.BatchTopK(sae.config, D).double()
+    sae.before_step(0.0)
+    sae.calibrate(x_TD)
+    again.load_state_dict(sae.state_dict())
+    assert torch.equal(sae.eval().encode(x_TD).dense(), again.eval().encode(x_TD).dense())
+
+
+def test_a_k_that_rounds_to_nothing_lets_nothing_fire():
+    sae = batch_topk.BatchTopK(batch_topk.Config(num_latents=F, k=1e-9, per_token_first=0), D).train()
+    codes = sae.encode(torch.ones(3, D))
+    sae.after_step(codes)
+    assert len(codes) == 0 == float(sae.activation.threshold)
+
+
 def test_the_threshold_takes_over_units(sae):
     sae.activation.threshold.fill_(1.5)
     sae.absorb(*[Affine.uniform(torch.zeros(D, dtype=torch.float64), 0.25)] * 2)

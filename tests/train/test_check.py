@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lexiscope.core.errors import SelfCheckError
+from lexiscope.core.errors import SelfCheckError, TrainingError
 from lexiscope.saes import create, topk
-from lexiscope.train.check import check_saved, fidelity
+from lexiscope.train.check import Fidelity, check_saved, fidelity
 
 
 @pytest.fixture
@@ -48,3 +48,8 @@ def test_weights_that_are_not_numbers_do_not(sae, world, tmp_path):
     sae.write_weights(tmp_path)
     with pytest.raises(SelfCheckError):
         check_saved(tmp_path, sae, expected, batches)
+
+
+def test_a_run_that_came_to_nothing_is_no_bug_of_the_saving(sae, world, tmp_path):
+    with pytest.raises(TrainingError, match="its FVU on held-out activations is nan; lower lr"):
+        check_saved(tmp_path, sae, Fidelity(3.0, float("nan")), [world.x_TD[:500]])

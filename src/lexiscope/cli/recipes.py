@@ -9,6 +9,9 @@ from pydantic import Field
 from lexiscope.core.config import Config
 from lexiscope.harvest.dtypes import StoredDtype
 
+MOST_BATCH = 2**16
+"""Contexts in front of a model at once."""
+
 
 class HarvestRecipe(Config):
     """Table ``[harvest]``."""
@@ -25,7 +28,7 @@ class HarvestRecipe(Config):
     tokens: int = Field(2_000_000, ge=1)
     context: int | None = Field(None, ge=2)
     """Tokens per context. None: 256, or as many as the model takes."""
-    batch: int = Field(32, ge=1)
+    batch: int = Field(32, ge=1, le=MOST_BATCH)
     dtype: StoredDtype = "bfloat16"
     """How activations are stored."""
     model_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -60,7 +63,7 @@ class FinetuneRecipe(Config):
     weight: float = Field(1.0, gt=0)
     """Of the model's loss against the reconstruction."""
     context: int = Field(128, ge=2)
-    batch: int = Field(16, ge=1)
+    batch: int = Field(16, ge=1, le=MOST_BATCH)
     """Contexts per step."""
     tokens: int = Field(500_000, ge=1)
     """Tokens to learn from."""

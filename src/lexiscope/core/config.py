@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lexiscope.core.errors import InputError, one_line
 
@@ -24,6 +25,15 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
     )
+
+    @model_validator(mode="after")
+    def _within_64_bits(self) -> Self:
+        """Text is taken for a number of any length; nothing that counts or draws could use it."""
+        for name, value in self:
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, int) and not fits(item):
+                    raise ValueError(f"{name} has more than 64 bits")
+        return self
 
     @classmethod
     def read(cls, values: dict[str, Any], where: str) -> Self:
@@ -99,7 +109,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     """TOML as nested tables.
 
     Raises:
-        ValueError: it is not TOML, an integer has more than 64 bits, or tables lie too deep in one another.
+        ValueError: it is not TOML, has a date, an integer of more than 64 bits, or tables too deep in one another.
     """
     try:
         values = tomllib.loads(text)
@@ -109,11 +119,18 @@ def parse_toml(text: str) -> dict[str, Any]:
     return values
 
 
+def fits(value: int) -> bool:
+    """Whether it has at most 64 bits, as TOML and everything that computes with it want it."""
+    return -(2**63) <= value < 2**63
+
+
 def _check_plain(value: Any, depth: int) -> None:
     if depth > DEEPEST:
         raise ValueError("tables or arrays lie too deep in one another")
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    if isinstance(value, int) and not fits(value):
         raise ValueError("an integer has more than 64 bits")
+    if isinstance(value, date | time):
+        raise ValueError(f"{value} is a date or a time, which no setting is; put a name in quotes")  # noqa: TRY004
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_plain(inner, depth + 1)
 

@@ -72,13 +72,14 @@ class Activation(activation.Activation):
     @torch.no_grad()
     def after_step(self, codes: SparseCodes) -> None:
         if codes.num_tokens and not self._per_token:
-            full = len(codes) >= round(self.options.k * codes.num_tokens)
+            full = len(codes) >= max(1, round(self.options.k * codes.num_tokens))
             smallest = codes.values.min() if full else torch.zeros_like(self.threshold)
             self.threshold.lerp_(smallest, 1 / MEMORY_STEPS)
 
     @torch.no_grad()
     def calibrate(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
         self.threshold.fill_(max(0.0, floor_for_l0(x_TD - centre_D, W_FD, b_F, l0)))
+        self._per_token = False  # a run of one step is never told that its first share is over
 
     def absorb(self, scale: float) -> None:
         self.threshold.div_(scale)

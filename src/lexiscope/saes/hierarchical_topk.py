@@ -32,7 +32,7 @@ from lexiscope.saes.registry import make_activation, read_activation
 
 class Config(SizedConfig):
     architecture: Literal["hierarchical_topk"] = "hierarchical_topk"
-    k: int = Field(32, ge=1)
+    k: int = Field(32, ge=1, le=2**16)
     """Latents that fire on each token, at most, while training: the largest budget."""
     k_used: int | None = Field(None, ge=1)
     """Latents that fire after training. None: ``k``."""

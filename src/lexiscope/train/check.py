@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lexiscope.core.errors import SelfCheckError
+from lexiscope.core.errors import SelfCheckError, TrainingError
 from lexiscope.saes import Batch, SparseAutoencoder
 
 
@@ -64,8 +65,11 @@ def check_saved(
     equal to the last bit.
 
     Raises:
+        TrainingError: what was trained reconstructs nothing.
         SelfCheckError: the saved model fires or reconstructs differently.
     """
+    if not math.isfinite(expected.fvu):
+        raise TrainingError(f"the run has come to nothing: its FVU on held-out activations is {expected.fvu}; lower lr")
     saved = fidelity(type(trained).read_weights(trained.settings(), folder), raw_batches, scale_D)
     l0_moved = abs(saved.l0 - expected.l0) > 0.002 * expected.l0 + 0.01
     fvu_moved = not abs(saved.fvu - expected.fvu) <= 0.002 * expected.fvu + 1e-5
