@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from lexiscope.cli import bench, demo, finetune, harvest, index, measure, train, view
+from lexiscope.cli import bench, demo, finetune, harvest, index, measure, train, verify, view
 from lexiscope.core.errors import LexiscopeError, one_line
 from lexiscope.core.stop import Stopped
 
@@ -51,7 +51,7 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for verb in (demo, harvest, train, finetune, measure, index, view, bench):
+for verb in (demo, harvest, train, finetune, measure, index, verify, view, bench):
     app.command(verb.__name__.rsplit(".", 1)[-1])(_interruptible(verb.run))
 
 

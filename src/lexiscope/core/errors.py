@@ -7,6 +7,7 @@ LexiscopeError            exit code 1   the run failed
 ├── DiskError             exit code 1   the disk is full or failed; what was whole is still there
 ├── TrainingError         exit code 1   a run came to nothing and was not saved
 ├── SelfCheckError        exit code 1   a result contradicts itself and was not saved
+├── DamageError           exit code 1   something on disk is not what was written
 └── SweepError            exit code 1   some runs of a sweep failed
 """
 
@@ -49,6 +50,10 @@ class TrainingError(LexiscopeError):
 
 class SelfCheckError(LexiscopeError):
     """A result failed the check made before saving it; nothing was written."""
+
+
+class DamageError(LexiscopeError):
+    """Artifacts were checked, and something in them is not what was written."""
 
 
 class SweepError(LexiscopeError):

@@ -130,7 +130,7 @@ class Scorecard(Config):
         Raises:
             ArtifactError: it is not one, or it is damaged.
         """
-        file = open_artifact(path, "scorecard").file(FILE)
+        file = open_artifact(path, "scorecard").checked_file(FILE)
         try:
             return cls.model_validate(json.loads(file.read_text(encoding="utf-8")))
         except ValidationError as error:
