@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from lexiscope.core.artifact import LANDMARKS
 from lexiscope.core.disk import FileEntry
 from lexiscope.core.errors import ArtifactError, InputError, one_line
-from lexiscope.core.manifest import MANIFEST, fingerprint, read_checkpoint_manifest, read_manifest
+from lexiscope.core.manifest import MANIFEST, fingerprint, read_checkpoint_manifest
+from lexiscope.core.places import artifact_manifest, folders_in, is_checkpoint, is_folder, names_in, was_artifact
 from lexiscope.core.progress import SILENT, Progress, Task
 
 CHECKPOINT = "checkpoint"
@@ -88,14 +88,14 @@ def verify(paths: Sequence[Path | str], *, progress: Progress = SILENT) -> list[
     """
     survey = _Survey()
     for path in map(Path, paths):
-        if not _is_folder(path):
+        if not is_folder(path):
             raise InputError(f"no folder at {path}; give the folder of an artifact, or one with artifacts in it")
-        if not (folders := list(_folders(path))):
+        if not (folders := list(folders_in(path))):
             raise InputError(f"nothing to verify in {path}: it holds no artifact and no checkpoint")
         survey.add(folders)
     survey.look()
     survey.read(progress)
-    return [found for found in survey.findings if found.kind != CHECKPOINT or _is_folder(found.path)]
+    return [found for found in survey.findings if found.kind != CHECKPOINT or is_folder(found.path)]
 
 
 def check_file(path: Path, entry: FileEntry, task: Task | None = None) -> str | None:
@@ -159,13 +159,13 @@ class _Survey:
         Raises:
             ArtifactError: there is none, or it is damaged.
         """
-        if _is_checkpoint(finding.path):
+        if is_checkpoint(finding.path):
             finding.kind = CHECKPOINT
             values = read_checkpoint_manifest(finding.path)
             if values["number"] != int(os.path.realpath(finding.path).rpartition(os.sep)[2]):
                 finding.report(finding.path / MANIFEST, f"belongs to checkpoint {values['number']}")
             return values
-        values = _artifact_manifest(finding.path)
+        values = artifact_manifest(finding.path)
         finding.kind, finding.fingerprint = values["kind"], values["fingerprint"]
         if fingerprint(values["kind"], values["config"], values["files"]) != finding.fingerprint:
             finding.report(finding.path / MANIFEST, "was edited: the fingerprint in it is not its own")
@@ -185,7 +185,7 @@ class _Survey:
             finding.num_files += 1
             finding.num_bytes += entry.bytes
         folders = {str(folder) for name in listed for folder in PurePosixPath(name).parents}
-        for name in sorted(_names(finding.path) - listed.keys() - folders - {MANIFEST}):
+        for name in sorted(names_in(finding.path) - listed.keys() - folders - {MANIFEST}):
             finding.report(finding.path / name, "is not in the manifest", "move it out of the folder")
 
     def _find_source(self, finding: Finding, source: Mapping[str, str]) -> None:
@@ -198,7 +198,7 @@ class _Survey:
             if self._fingerprint(folder) == source["fingerprint"]:
                 self.add([folder])
                 return
-        if broken := next((folder for folder in likely if _was_artifact(folder)), None):
+        if broken := next((folder for folder in likely if was_artifact(folder)), None):
             self.add([broken])  # most likely this one: to be reported as such
         elif stated in likely and self._fingerprint(stated) is not None:
             what = f"is not the {kind} that {finding.path} was made from (its fingerprint differs)"
@@ -226,91 +226,12 @@ class _Survey:
         """What the manifest of a folder says; None if it can't be read."""
         if folder not in self._fingerprints:
             try:
-                self._fingerprints[folder] = _artifact_manifest(folder)["fingerprint"]
+                self._fingerprints[folder] = artifact_manifest(folder)["fingerprint"]
             except ArtifactError:
                 self._fingerprints[folder] = None
         return self._fingerprints[folder]
 
 
-def _folders(path: Path) -> Iterator[Path]:
-    """Every artifact in a folder, whole or not; the checkpoints of unfinished work. What is hidden is left out."""
-    if _is_work(Path(os.path.realpath(path))):
-        path = path / "checkpoints"
-        if not _is_folder(path):
-            return
-    if _is_there(path):
-        yield path
-        return
-    for parent, folders, _ in os.walk(path, onerror=_refuse):
-        kept = []
-        for name in sorted(folders):
-            folder = Path(parent, name)
-            if name.startswith("."):
-                continue
-            if _is_there(folder):
-                yield folder
-            else:
-                kept.append(name)
-        folders[:] = kept
-
-
-def _is_there(folder: Path) -> bool:
-    """Whether an artifact or a checkpoint is here, or was."""
-    return _exists(folder / MANIFEST) or _is_checkpoint(folder) or _was_artifact(folder)
-
-
-def _is_checkpoint(folder: Path) -> bool:
-    real = Path(os.path.realpath(folder))
-    return real.name.isdecimal() and real.parent.name == "checkpoints" and _is_work(real.parent.parent)
-
-
-def _is_work(folder: Path) -> bool:
-    return folder.name.startswith(".") and folder.name.endswith(".work")
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _was_artifact(folder: Path) -> bool:
-    """Whether files of an artifact lie here that has lost its manifest, or whose manifest can't be used."""
-    if _exists(folder / MANIFEST):
-        try:
-            _artifact_manifest(folder)
-        except ArtifactError:
-            return True
-        return False
-    return any(_exists(folder / name) for name in LANDMARKS.values())
-
-
-def _artifact_manifest(folder: Path) -> dict[str, Any]:
-    """Raises ArtifactError, whatever the trouble."""
-    try:
-        return read_manifest(folder)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder / MANIFEST} can't be read: {error}") from None
-
-
-def _names(folder: Path) -> set[str]:
-    """Every file, and every link to a folder, by its name relative to the folder."""
-    names = set()
-    for parent, folders, files in os.walk(folder, onerror=_refuse):
-        links = [name for name in folders if Path(parent, name).is_symlink()]
-        names |= {Path(parent, name).relative_to(folder).as_posix() for name in (*files, *links)}
-    return names
-
-
 def _text(path: Path) -> str:
     """A path that may have bytes in it which are no text."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _exists(path: Path) -> bool:
-    return os.path.lexists(path)
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename} can't be read ({error.strerror}); allow reading it, or name other folders")
