@@ -27,7 +27,7 @@ def run(
     from lexiscope.cli.console import ConsoleProgress, say, show_json
     from lexiscope.cli.inputs import identity, middle_hook
     from lexiscope.cli.recipes import HarvestRecipe
-    from lexiscope.cli.stage import finished, settings
+    from lexiscope.cli.stage import finished, say_begun, settings
     from lexiscope.core.hookpoint import HookPoint
     from lexiscope.harvest.harvest import harvest
     from lexiscope.harvest.store import ActivationStore
@@ -44,6 +44,7 @@ def run(
     if finished(out, "store", sizes, sources=identity(loaded, text)):
         say(f"{out} is done already")
     else:
+        say_begun(out)
         harvest(
             loaded,
             text,

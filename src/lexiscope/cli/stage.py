@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.config import DEEPEST, difference, parse_toml, quoted, read_recipe
+from lexiscope.core.draft import begun_at
 from lexiscope.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ def finished(
         if what := difference(key, value, found.get(key)):
             raise InputError(f"{out} was made with other settings ({what}); choose another --out or remove it")
     return True
+
+
+def say_begun(out: Path) -> None:
+    """That an interrupted run goes on, if there is one."""
+    from lexiscope.cli.console import say
+
+    if (number := begun_at(out)) is not None:
+        say(f"{out} was interrupted: going on from its checkpoint after {number:,} batches")
 
 
 def say_memory(expected: Estimate) -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 from lexiscope import saes
 from lexiscope.cli.console import ConsoleProgress, output, say, show_json
 from lexiscope.cli.recipes import TrainRecipe
-from lexiscope.cli.stage import finished, say_memory, value_of
+from lexiscope.cli.stage import finished, say_begun, say_memory, value_of
 from lexiscope.core.chart import Point, Series, chart
 from lexiscope.core.config import quoted
 from lexiscope.core.disk import write_text
@@ -192,6 +192,8 @@ def run(
     try:
         if missing:
             members = [(plans[name][0].sae, plans[name][0].train) for name in missing]
+            for name in missing:
+                say_begun(out / name)
             say_memory(estimate(members, *sites.total_widths(store), heldout_rows=int(store.heldout_T.sum())))
             places = {"hook": sites.reads, "target": sites.writes}
             sweep(store, missing, **places, out=out, recovery=recovery, progress=ConsoleProgress())

@@ -45,7 +45,7 @@ def run(
 def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, *, json: bool) -> None:
     from lexiscope import saes
     from lexiscope.cli.console import ConsoleProgress, say, show_json
-    from lexiscope.cli.stage import finished, say_memory
+    from lexiscope.cli.stage import finished, say_begun, say_memory
     from lexiscope.saes.registry import read_config
     from lexiscope.train.config import TrainConfig
     from lexiscope.train.memory import estimate
@@ -62,6 +62,7 @@ def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, 
         say(f"{out} is done already")
         sae = saes.load(out)
     else:
+        say_begun(out)
         say_memory(
             estimate([(plan.sae, plan.train)], *sites.total_widths(store), heldout_rows=int(store.heldout_T.sum()))
         )

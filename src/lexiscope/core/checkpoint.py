@@ -159,6 +159,16 @@ class Checkpoints:
             remove(self._folder / name)
 
     def _names(self) -> list[str]:
-        if not self._folder.is_dir():
-            return []
-        return sorted(path.name for path in self._folder.iterdir() if path.name.isdecimal())
+        return _names(self._folder)
+
+
+def newest_number(folder: Path) -> int | None:
+    """Of the checkpoints in a folder; None if there are none."""
+    names = _names(folder)
+    return int(names[-1]) if names else None
+
+
+def _names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.name.isdecimal())

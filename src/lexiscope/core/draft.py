@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lexiscope.core.artifact import FORMAT_VERSIONS, Artifact
-from lexiscope.core.checkpoint import Checkpoints, Keeping
+from lexiscope.core.checkpoint import Checkpoints, Keeping, newest_number
 from lexiscope.core.disk import FileEntry, disk_trouble, publish, remove
 from lexiscope.core.errors import InputError
 from lexiscope.core.lock import locked
@@ -106,6 +106,11 @@ def write_artifact(
                     remove(work)
                 raise
             remove(work)
+
+
+def begun_at(out: Path) -> int | None:
+    """Number of the newest checkpoint of an interrupted run, whole or not; None if there is none."""
+    return newest_number(_work(out) / "checkpoints")
 
 
 def begun_bytes(out: Path) -> int:
