@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ValidationError
+
 from lexiscope.core.artifact import Artifact
+from lexiscope.core.config import describe
 from lexiscope.core.errors import ArtifactError, CorpusError, InputError
 from lexiscope.harvest.rows import pack_for
 from lexiscope.harvest.store import ActivationStore
+from lexiscope.lm.loading import Dtype
 from lexiscope.lm.model import LanguageModel
 from lexiscope.lm.passage import Passage
 from lexiscope.measure.heldout import text_of
@@ -60,11 +64,26 @@ def open_model(store: ActivationStore, source: str | None, device: str) -> Langu
     Raises:
         InputError: it can't be loaded, or it is another model.
     """
-    stated = store.artifact.manifest["sources"]["model"]
-    revision = stated["revision"] if source is None else None
-    model = LanguageModel(source or stated["name"], revision=revision, device=device, dtype=stated["dtype"])
+    try:
+        said = _Model.model_validate(store.artifact.manifest["sources"].get("model"))
+    except ValidationError as error:
+        raise ArtifactError(
+            f"{store.artifact.path} does not say which model was harvested: {describe(error)}"
+        ) from None
+    if source is None:
+        model = LanguageModel(said.name, revision=said.revision, device=device, dtype=said.dtype, fetch=False)
+    else:
+        model = LanguageModel(source, device=device, dtype=said.dtype)
     store.check_model(model)
     return model
+
+
+class _Model(BaseModel):
+    """What a manifest says of a model, as far as it is needed to load it again."""
+
+    name: str
+    revision: str | None = None
+    dtype: Dtype
 
 
 def passages(

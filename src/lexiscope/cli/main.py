@@ -11,12 +11,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lexiscope.cli import bench, demo, finetune, harvest, index, measure, train, verify, view
-from lexiscope.core.errors import LexiscopeError, one_line
+from lexiscope.core.errors import InputError, LexiscopeError, one_line
 from lexiscope.core.stop import Stopped
 
 INTERRUPTED = "interrupted; nothing half-made has a final name, and the same command goes on from the last checkpoint"
@@ -72,11 +73,23 @@ def options(
     """A microscope for the dictionary of concepts inside a language model."""
 
 
+def _check_names() -> None:
+    """Manifests name paths as text, and readers of Parquet and safetensors take no others.
+
+    Raises:
+        InputError: a path is not UTF-8.
+    """
+    for name in (*sys.argv[1:], str(Path.cwd())):
+        if any("\udc80" <= character <= "\udcff" for character in name):
+            raise InputError(f"{name} is not UTF-8; rename the file or folder")
+
+
 def main() -> None:
     """Run a verb. Exit code 0: done, 1: it failed, 2: what was given is wrong, 130: interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     warnings.formatwarning = lambda message, *_, **__: f"lexiscope: warning: {one_line(str(message))}\n"
     try:
+        _check_names()
         app()
     except LexiscopeError as error:
         typer.echo(f"lexiscope: {error}", err=True)

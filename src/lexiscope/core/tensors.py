@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lexiscope.core.config import MOST_QUOTED
 from lexiscope.core.disk import FileEntry
-from lexiscope.core.errors import ArtifactError
+from lexiscope.core.errors import ArtifactError, one_line
 
 DTYPES = {
     "F64": torch.float64,
@@ -75,4 +76,4 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(path))
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise ArtifactError(f"{path} can't be read: {error}") from None
+        raise ArtifactError(f"{path} can't be read: {one_line(str(error), MOST_QUOTED)}") from None

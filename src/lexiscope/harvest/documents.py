@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lexiscope.core.errors import ArtifactError
-from lexiscope.core.parquet import literal
+from lexiscope.core.parquet import connect, scan
 from lexiscope.text.document import HELDOUT_SHARE, heldout_rank
 
 LEAST_HELDOUT_SHARE = 0.05
 """Of the tokens of a store."""
+MOST_NAME_BYTES = 1 << 16
+"""Of a document's id."""
+_COLUMNS = "document::BIGINT document, id::VARCHAR id, kind::VARCHAR kind, licence::VARCHAR licence, "
+_COLUMNS += "tokens::BIGINT tokens, heldout::BOOLEAN heldout"
+_MEASURE = """
+SELECT count(*), max(greatest(strlen(id), strlen(kind), strlen(licence))),
+       count(*) FILTER (WHERE tokens < 0 OR (id || kind || licence || heldout || tokens || document) IS NULL)
+FROM listed
+"""
 
 
 class DocumentInfo(NamedTuple):
@@ -43,7 +52,6 @@ def hold_out_enough(documents: Sequence[DocumentInfo]) -> tuple[list[DocumentInf
 
 def write_documents(path: Path, documents: Sequence[DocumentInfo]) -> None:
     """One row per document, in order of ordinal, which is written as the column ``document``."""
-    import duckdb
     import numpy as np
 
     columns = {
@@ -54,20 +62,26 @@ def write_documents(path: Path, documents: Sequence[DocumentInfo]) -> None:
             strict=True,
         )
     }
-    with duckdb.connect() as database:
+    with connect() as database:
         database.register("documents", {"document": np.arange(len(documents)), **columns})
         database.table("documents").write_parquet(str(path), compression="zstd")
 
 
-def read_documents(path: Path) -> list[DocumentInfo]:
-    """Raises ArtifactError: the file is damaged."""
+def read_documents(path: Path, at_most: int) -> list[DocumentInfo]:
+    """What `write_documents` wrote.
+
+    Raises:
+        ArtifactError: the file is damaged, or lists more than ``at_most``.
+    """
     import duckdb
 
     try:
-        with duckdb.connect() as database:
-            found = database.execute(
-                "SELECT id, kind, licence, tokens, heldout FROM read_parquet(?) ORDER BY document", [literal(path)]
-            )
-            return [DocumentInfo(*row) for row in found.fetchall()]
-    except duckdb.Error:
+        with connect() as database:
+            database.execute(f"CREATE VIEW listed AS SELECT {_COLUMNS} FROM {scan(path)}")  # noqa: S608  our own names
+            number, longest, wrong = database.execute(_MEASURE).fetchone()  # a small file may claim to hold a lot
+            if not number or number > at_most or wrong or longest > MOST_NAME_BYTES:
+                raise ArtifactError(f"{path} does not fit its store; harvest again")
+            found = database.execute("FROM listed ORDER BY document").fetchall()
+            return [DocumentInfo(*row[1:]) for row in found]
+    except (duckdb.Error, RuntimeError):  # RuntimeError: names that are not UTF-8
         raise ArtifactError(f"{path} is damaged; harvest again") from None

@@ -145,7 +145,13 @@ def load_statistics(path: Path, hook: HookPoint) -> SiteStatistics:
     """Raises ArtifactError: the file is damaged or lacks the hook point."""
     try:
         tensors = load_file(path)
-        tokens, mean_norm, max_norm = tensors[f"{hook}/norms"].tolist()
-        return SiteStatistics(int(tokens), tensors[f"{hook}/mean"], tensors[f"{hook}/std"], mean_norm, max_norm)
+        mean_D, std_D, norms = (tensors[f"{hook}/{name}"] for name in ("mean", "std", "norms"))
+        parts = (mean_D, std_D, norms)
+        if any(part.ndim != 1 or part.dtype != torch.float64 or not part.isfinite().all() for part in parts):
+            raise ValueError("other tensors")  # noqa: TRY301
+        if len(mean_D) != len(std_D):
+            raise ValueError("two widths")  # noqa: TRY301
+        tokens, mean_norm, max_norm = norms.tolist()
+        return SiteStatistics(int(tokens), mean_D, std_D, mean_norm, max_norm)
     except (OSError, ValueError, KeyError, safetensors.SafetensorError):
         raise ArtifactError(f"{path} is damaged: no statistics of {hook} in it; harvest again") from None

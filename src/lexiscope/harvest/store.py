@@ -115,7 +115,10 @@ class ActivationStore:
     @cached_property
     def documents_T(self) -> NDArray[np.int32]:
         """For each row its document, an index into `documents`."""
-        return self._column("documents")
+        documents_T = self._column("documents")
+        if int(documents_T.max()) >= len(self.documents()):
+            raise ArtifactError(f"{self.artifact.path} has rows of documents that it does not list; harvest again")
+        return documents_T
 
     @cached_property
     def positions_T(self) -> NDArray[np.int32]:
@@ -125,7 +128,10 @@ class ActivationStore:
     @cached_property
     def contexts_T(self) -> NDArray[np.int32]:
         """Ordinal of the context, from 0, never falling."""
-        return self._column("contexts")
+        contexts_T = self._column("contexts")
+        if bool((np.diff(contexts_T) < 0).any()):
+            raise ArtifactError(f"{self.artifact.path} has contexts out of order; harvest again")
+        return contexts_T
 
     @cached_property
     def starts_T(self) -> NDArray[np.int32]:
@@ -147,7 +153,11 @@ class ActivationStore:
         return self._documents
 
     def statistics(self, hook: HookPoint | str) -> SiteStatistics:
-        return load_statistics(self.artifact.checked_file(STATISTICS), self._known(hook))
+        path = self.artifact.checked_file(STATISTICS)
+        found = load_statistics(path, self._known(hook))
+        if len(found.mean_D) != self.width(hook):
+            raise ArtifactError(f"{path} is of another width than the activations at {hook}; harvest again")
+        return found
 
     def window(self, row: int, before: int, after: int) -> Window:
         """Up to ``before`` tokens before a row and ``after`` after it, within its context."""
@@ -213,7 +223,7 @@ class ActivationStore:
 
     @cached_property
     def _documents(self) -> list[DocumentInfo]:
-        return read_documents(self.artifact.checked_file(DOCUMENTS))
+        return read_documents(self.artifact.checked_file(DOCUMENTS), at_most=self.num_tokens)
 
     def _known(self, hook: HookPoint | str) -> HookPoint:
         point = HookPoint.parse(hook)
@@ -223,7 +233,13 @@ class ActivationStore:
         return point
 
     def _column(self, name: str) -> NDArray[np.int32]:
-        return cast("NDArray[np.int32]", map_tensor(self.artifact.checked_file(column_name(name)), name).numpy())
+        path = self.artifact.checked_file(column_name(name))
+        column = map_tensor(path, name)
+        if column.ndim != 1 or column.dtype != torch.int32 or int(column.min()) < 0:
+            raise ArtifactError(f"{path} holds no column of a store; harvest again")
+        if name != "tokens" and len(column) != self.num_tokens:
+            raise ArtifactError(f"{path} has {len(column)} rows, not {self.num_tokens}; harvest again")
+        return cast("NDArray[np.int32]", column.numpy())
 
     def _gather(self, hook: HookPoint, rows_T: NDArray[np.int64]) -> Tensor:
         """Rows [n, D] in the dtype of the store, copied out of the memory maps."""

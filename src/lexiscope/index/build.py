@@ -161,6 +161,11 @@ class _Text:
     def __init__(self, store: ActivationStore, vocab_size: int, config: IndexConfig) -> None:
         self._keep = config.frequent_tokens
         self.tokens_T = np.asarray(store.tokens_T).astype(np.int32)
+        if int(self.tokens_T.max()) >= vocab_size:
+            raise InputError(
+                f"{store.artifact.path} has token {self.tokens_T.max()}, but the model's tokenizer only {vocab_size}; "
+                "name the model that was harvested"
+            )
         self.occurrences_V = np.bincount(self.tokens_T, minlength=vocab_size)
         self.windows = Windows(self.tokens_T, np.asarray(store.contexts_T), config.tokens_before, config.tokens_after)
         documents = store.documents()

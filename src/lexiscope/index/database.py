@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import ArtifactError
+from lexiscope.core.parquet import connect, scan
 from lexiscope.index.feature import SortKey
-from lexiscope.index.parquet import connect, scan
-from lexiscope.index.tables import DOCUMENTS, EXAMPLES, FEATURES, TOKENS
+from lexiscope.index.tables import COLUMNS
 
 Row = tuple[Any, ...]
 
@@ -28,6 +28,13 @@ SUMMARY = (
 )
 EXAMPLE = ("activation", "focus", "tokens", "activations", "id", "kind", "licence", "position", "heldout")
 
+MOST_TOKENS = 1 << 24
+MOST_PIECE_BYTES = 1 << 16
+"""No vocabulary has more tokens, or a longer one."""
+
+_MEASURE = """
+SELECT (SELECT count(*) FROM features), (SELECT count(*) FROM tokens), (SELECT max(strlen(piece)) FROM tokens)
+"""
 _CREATE_SUMMARIES = """
 CREATE TABLE summaries AS
 WITH words AS (
@@ -44,15 +51,22 @@ FROM features LEFT JOIN words USING (feature) ORDER BY feature
 class Database:
     """Answers in plain Python values. Safe to share between threads."""
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, num_features: int) -> None:
+        """Raises ArtifactError: files that no index has."""
         import duckdb
 
         self._lock = threading.Lock()
         self._connection = connect()
         try:
-            for name in (FEATURES, EXAMPLES, TOKENS, DOCUMENTS):
+            for name, columns in COLUMNS.items():
                 view = name.removesuffix(".parquet")
                 self._connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {scan(artifact.file(name))}")
+                if {column: kind for column, kind, *_ in self._rows(f"DESCRIBE {view}")} != columns:
+                    raise ArtifactError(f"{artifact.file(name)} has not the columns of an index; build the index again")
+            # A small file may claim to hold a lot.
+            (features, tokens, longest), *_ = self._rows(_MEASURE)
+            if features != num_features or tokens > MOST_TOKENS or (longest or 0) > MOST_PIECE_BYTES:
+                raise ArtifactError(f"{artifact.path} does not fit its manifest; build the index again")
             self._connection.execute(_CREATE_SUMMARIES)
         except duckdb.Error:
             raise ArtifactError(f"{artifact.path} is damaged; build the index again") from None

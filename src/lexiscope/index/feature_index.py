@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from lexiscope.core.artifact import Artifact, open_artifact
-from lexiscope.core.errors import InputError
+from lexiscope.core.config import MOST_QUOTED, describe
+from lexiscope.core.errors import ArtifactError, InputError, one_line
+from lexiscope.core.manifest import MANIFEST
 from lexiscope.index.database import EXAMPLE, SUMMARY, Database, Row
 from lexiscope.index.feature import (
     ActivationHistogram,
@@ -36,15 +41,49 @@ class UnknownFeatureError(InputError):
     """No feature has this number."""
 
 
+class _Said(BaseModel):
+    """What of its manifest an index needs."""
+
+    num_latents: int = Field(ge=0, lt=2**31)
+    num_tokens: int = Field(ge=1, lt=2**63)
+    hook: str
+    kinds: dict[str, float]
+
+
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+
+
+def _or_damaged(
+    method: Callable[Concatenate[FeatureIndex, Asked], Answer],
+) -> Callable[Concatenate[FeatureIndex, Asked], Answer]:
+    """Tables of the right types may still contradict one another; that shows when they are read."""
+
+    @functools.wraps(method)
+    def read(index: FeatureIndex, /, *asked: Asked.args, **named: Asked.kwargs) -> Answer:
+        import duckdb
+
+        try:
+            return method(index, *asked, **named)
+        except (duckdb.Error, LookupError, TypeError, ValueError, ArithmeticError) as error:
+            why = one_line(f"{type(error).__name__}: {error}", MOST_QUOTED)
+            raise ArtifactError(f"{index.artifact.path} is damaged ({why}); build the index again") from error
+
+    return read
+
+
 class FeatureIndex:
     """An open index. Safe to share between threads."""
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
-        self.num_features = int(artifact.config["num_latents"])
-        self.num_tokens = int(artifact.manifest["num_tokens"])
-        self.hook = str(artifact.config["hook"])
-        self._database = Database(artifact)
+        try:
+            said = _Said.model_validate({**artifact.config, **artifact.manifest})
+        except ValidationError as error:
+            raise ArtifactError(f"{artifact.path / MANIFEST}: {describe(error)}; build the index again") from None
+        self.num_features, self.num_tokens, self.hook = said.num_latents, said.num_tokens, said.hook
+        self._kinds_of_text = said.kinds
+        self._database = Database(artifact, self.num_features)
         self._pieces = self._database.pieces()
 
     @classmethod
@@ -56,6 +95,7 @@ class FeatureIndex:
         """
         return cls(open_artifact(path, "index"))
 
+    @_or_damaged
     def features(
         self,
         sort: SortKey = "max_activation",
@@ -83,6 +123,7 @@ class FeatureIndex:
             search=search,
         )
 
+    @_or_damaged
     def feature(self, feature: int) -> Feature:
         """Everything about one feature.
 
@@ -129,14 +170,17 @@ class FeatureIndex:
                 f"there is no feature {feature}; this dictionary has features 0 to {self.num_features - 1}"
             )
 
+    @_or_damaged
     def summaries(self, features: Sequence[int]) -> dict[int, FeatureSummary]:
         """Rows of the feature list, by number."""
         return {row[0]: self._summary(row) for row in self._database.summaries(features)}
 
+    @_or_damaged
     def live(self) -> list[int]:
         """Numbers of the features that fire, ascending."""
         return [feature for feature, firings in enumerate(self._database.firings()) if firings]
 
+    @_or_damaged
     def overview(self) -> Overview:
         """The dictionary as a whole."""
         firings_F = np.array(self._database.firings(), dtype=np.int64)
@@ -169,7 +213,7 @@ class FeatureIndex:
         ]
 
     def _kinds(self, shares: list[float]) -> list[KindShare]:
-        of_text = self.artifact.manifest["kinds"]
+        of_text = self._kinds_of_text
         kinds = [
             KindShare(kind=kind, share=share, share_of_text=of_text[kind])
             for kind, share in zip(of_text, shares, strict=True)

@@ -1,4 +1,4 @@
-"""Parquet in and out through DuckDB, which needs no pyarrow."""
+"""Parquet files of an index: columns in, files out."""
 
 from __future__ import annotations
 
@@ -10,26 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lexiscope.core.parquet import literal
+from lexiscope.core.parquet import connect
 
 ROWS_PER_GROUP = 2048
 """Rows in a row group, DuckDB's smallest: a reader that looks for one feature skips all groups but one or two."""
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def connect(*, threads: int = 2) -> Any:
-    """A DuckDB connection in memory that keeps insertion order and never reaches for the network."""
-    import duckdb
-
-    settings: dict[str, str | bool | list[str]] = {
-        "threads": str(threads),
-        "memory_limit": "2GB",
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    return duckdb.connect(":memory:", config=settings)
 
 
 def column_of_lists(lists: Sequence[NDArray[Any]]) -> NDArray[np.object_]:
@@ -67,9 +54,3 @@ def copy_to_parquet(connection: Any, table: str, path: Path) -> None:
     connection.execute(
         f"COPY {table} TO '{target}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROWS_PER_GROUP})"
     )
-
-
-def scan(path: Path) -> str:
-    """The SQL that reads one Parquet file, whatever characters its path has."""
-    quoted = literal(path).replace("'", "''")
-    return f"read_parquet('{quoted}')"

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lexiscope.core.parquet import connect
 from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.index.directions import LogitEffects, Neighbours
 from lexiscope.index.examples import Example
 from lexiscope.index.histogram import Histogram
-from lexiscope.index.parquet import column_of_lists, column_of_text, connect, copy_to_parquet, write_parquet
+from lexiscope.index.parquet import column_of_lists, column_of_text, copy_to_parquet, write_parquet
 from lexiscope.index.tokens import TokenStatistics
 from lexiscope.text.tokenizer import Tokenizer
 
@@ -64,6 +65,13 @@ _EXAMPLE_COLUMNS = {
     "tokens": "INTEGER[]",
     "activations": "FLOAT[]",
 }
+COLUMNS = {
+    FEATURES: _FEATURE_COLUMNS,
+    EXAMPLES: _EXAMPLE_COLUMNS,
+    TOKENS: {"token": "INTEGER", "piece": "VARCHAR", "occurrences": "BIGINT"},
+    DOCUMENTS: {"document": "INTEGER", "id": "VARCHAR", "kind": "VARCHAR", "licence": "VARCHAR", "heldout": "BOOLEAN"},
+}
+"""File → column → DuckDB type."""
 _EXAMPLES_AT_ONCE = 20_000
 
 
@@ -190,7 +198,7 @@ def write_tokens(path: Path, tokenizer: Tokenizer, occurrences_V: NDArray[np.int
         "piece": column_of_text([tokenizer.piece(token) for token in range(len(occurrences_V))]),
         "occurrences": occurrences_V,
     }
-    write_parquet(path, columns, {"token": "INTEGER", "piece": "VARCHAR", "occurrences": "BIGINT"})
+    write_parquet(path, columns, COLUMNS[TOKENS])
 
 
 def write_documents(path: Path, documents: Sequence[DocumentInfo]) -> None:
@@ -201,5 +209,4 @@ def write_documents(path: Path, documents: Sequence[DocumentInfo]) -> None:
         "licence": column_of_text([document.licence for document in documents]),
         "heldout": np.array([document.heldout for document in documents], dtype=bool),
     }
-    types = {"document": "INTEGER", "id": "VARCHAR", "kind": "VARCHAR", "licence": "VARCHAR", "heldout": "BOOLEAN"}
-    write_parquet(path, columns, types)
+    write_parquet(path, columns, COLUMNS[DOCUMENTS])

@@ -57,13 +57,16 @@ class ModelFolder:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def find_folder(source: str | Path, revision: str | None) -> ModelFolder:
-    """Find a model by name ("demo", or one on the Hugging Face hub, fetched if need be) or by path, and look it over.
+def find_folder(source: str | Path, revision: str | None, *, fetch: bool = True) -> ModelFolder:
+    """Find a model by name ("demo", or one on the Hugging Face hub) or by path, and look it over.
+
+    Args:
+        fetch: whether one from the hub that is not on this machine is fetched.
 
     Raises:
         InputError: nothing there, or not a whole model in safetensors.
     """
-    path, commit = _locate(source, revision)
+    path, commit = _locate(source, revision, fetch=fetch)
     config = _read_json(path / "config.json")
     name = str(source) if source == "demo" or commit else str(path.absolute())
     return ModelFolder(name, path, commit, config, _check_weights(path))
@@ -121,7 +124,7 @@ def require_transformers() -> None:
         )
 
 
-def _locate(source: str | Path, revision: str | None) -> tuple[Path, str | None]:
+def _locate(source: str | Path, revision: str | None, *, fetch: bool) -> tuple[Path, str | None]:
     if source == "demo":
         path = Path(str(files("lexiscope.lm"))) / "demo"
         if not (path / "config.json").is_file():
@@ -140,23 +143,33 @@ def _locate(source: str | Path, revision: str | None) -> tuple[Path, str | None]
         raise InputError(f"{path} is a file; give the folder of the model")
     if not isinstance(source, str) or not _HUB_NAME.fullmatch(source):
         raise InputError(f"no model folder at {source}")
-    return _fetch(source, revision)
+    return _from_hub(source, revision, fetch=fetch)
 
 
-def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
+def _from_hub(name: str, revision: str | None, *, fetch: bool) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
+    at = f" at revision {revision}" if revision else ""
     with quiet():
         try:
-            path = Path(
-                snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_NOT_NEEDED)
+            found = snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=_HUB_FILES,
+                ignore_patterns=_NOT_NEEDED,
+                local_files_only=not fetch,
             )
         except Exception as error:  # noqa: BLE001 (offline shows as any of a dozen errors)
-            at = f" at revision {revision}" if revision else ""
+            if not fetch:
+                raise InputError(
+                    f"{name}{at} is not on this machine, and nothing is fetched because a manifest names it; name the "
+                    "model yourself to fetch it"
+                ) from None
             raise InputError(
                 f"no folder {name!r} here, and no model of that name{at} can be had from the Hugging Face hub "
                 f"({_first_line(error)}); give a local folder, or go online and check the name"
             ) from None
+    path = Path(found)
     if not (path / "config.json").is_file():
         raise InputError(f"{name} on the Hugging Face hub holds no config.json; give a model in Hugging Face format")
     return path, path.name

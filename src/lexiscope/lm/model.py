@@ -41,16 +41,23 @@ class LanguageModel:
         revision: commit, tag or branch on the hub.
         device: where to run, as PyTorch names it.
         dtype: to which the weights are converted.
+        fetch: whether a model of the hub that is not on this machine is fetched. Off where not the user named it.
 
     Raises:
         InputError: no whole, safe causal LM is there; the message says what is wrong.
     """
 
     def __init__(
-        self, source: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: Dtype = "float32"
+        self,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        dtype: Dtype = "float32",
+        fetch: bool = True,
     ) -> None:
         require_transformers()
-        folder = find_folder(source, revision)
+        folder = find_folder(source, revision, fetch=fetch)
         self.name: str = folder.name
         self.revision: str | None = folder.revision
         self.fingerprint: str = folder.fingerprint()

@@ -135,7 +135,7 @@ class Scorecard(Config):
             return cls.model_validate(json.loads(file.read_text(encoding="utf-8")))
         except ValidationError as error:
             raise ArtifactError(f"{file}: {describe(error)}; measure again") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError(f"{file} can't be read ({error}); measure again") from None
 
 

@@ -15,21 +15,23 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import safetensors
 import torch
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.codes import SparseCodes
-from lexiscope.core.config import Config
+from lexiscope.core.config import MOST_QUOTED, Config, describe
 from lexiscope.core.disk import FileEntry
 from lexiscope.core.draft import write_artifact
-from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.errors import ArtifactError, InputError, one_line
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.tensors import write_tensors
 from lexiscope.saes.affine import Affine
 from lexiscope.saes.initialise import Init, initial_directions
 
 WEIGHTS = "sae.safetensors"
+FLOATS = ("F16", "BF16", "F32", "F64")
+"""Number formats of weights, as safetensors names them."""
 MOST_LATENTS = 2**31 - 1
 """Kernels number latents in 32 bits."""
 
@@ -309,28 +311,56 @@ class SparseAutoencoder(nn.Module, ABC):
         """
         where = f"{folder / WEIGHTS} and its settings"
         try:
-            sae = cls(cls.config_type.read(settings["sae"], where), settings["width"], settings["output_width"])
+            said = _Saved.model_validate(settings)
+            config = cls.config_type.read(said.sae, where)
+            with torch.device(
+                "meta"
+            ):  # whatever sizes the settings claim, memory is taken only for what is in the file
+                _check(cls(config, said.width, said.output_width).state_dict(), folder / WEIGHTS)
+            sae = cls(config, said.width, said.output_width)
             _fill(sae.state_dict(), folder / WEIGHTS)
-        except (InputError, KeyError, TypeError, RuntimeError, OSError, safetensors.SafetensorError) as error:
-            raise ArtifactError(f"{where} do not make a {cls.__name__} ({error}); train it again") from None
-        sae.reads = tuple(HookPoint.parse(hook) for hook in settings["reads"])
-        sae.writes = tuple(HookPoint.parse(hook) for hook in settings["writes"])
+            sae.reads = tuple(HookPoint.parse(hook) for hook in said.reads)
+            sae.writes = tuple(HookPoint.parse(hook) for hook in said.writes)
+        except ValidationError as error:
+            raise ArtifactError(f"{where} do not make a {cls.__name__} ({describe(error)}); train it again") from None
+        except (InputError, RuntimeError, OSError, safetensors.SafetensorError) as error:
+            why = one_line(str(error), MOST_QUOTED)
+            raise ArtifactError(f"{where} do not make a {cls.__name__} ({why}); train it again") from None
         return sae.eval()
+
+
+class _Saved(BaseModel):
+    """What of `SparseAutoencoder.settings` is needed to build it again."""
+
+    sae: dict[str, Any]
+    width: int = Field(ge=1, lt=2**31)
+    output_width: int = Field(ge=1, lt=2**31)
+    reads: list[str]
+    writes: list[str]
+
+
+def _check(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Raises RuntimeError: the file has other tensors."""
+    with safetensors.safe_open(file, framework="pt") as saved:
+        found = {name: saved.get_slice(name) for name in saved.keys()}  # noqa: SIM118  it is no mapping
+        shapes = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in found.items()}
+    if different := tensors.keys() ^ shapes.keys():
+        raise RuntimeError(f"different tensors: {', '.join(sorted(different))}")
+    for name, (shape, dtype) in shapes.items():
+        if shape != tensors[name].shape:
+            raise RuntimeError(f"{name} is {list(shape)}, not {list(tensors[name].shape)}")
+        if dtype not in FLOATS:
+            raise RuntimeError(f"{name} is {dtype}, not one of {', '.join(FLOATS)}")
 
 
 def _fill(tensors: Mapping[str, Tensor], file: Path) -> None:
     """Copy a file's tensors, opening it for each: what has been read of an open file counts as memory.
 
     Raises:
-        RuntimeError: the file has others.
+        RuntimeError: one of them is not finite.
     """
-    with safetensors.safe_open(file, framework="pt") as saved:
-        names = set(saved.keys())
-    if different := tensors.keys() ^ names:
-        raise RuntimeError(f"different tensors: {', '.join(sorted(different))}")
     for name, tensor in tensors.items():
         with safetensors.safe_open(file, framework="pt") as saved:
-            found = saved.get_tensor(name)
-        if found.shape != tensor.shape:
-            raise RuntimeError(f"{name} is {list(found.shape)}, not {list(tensor.shape)}")
-        tensor.copy_(found)
+            tensor.copy_(saved.get_tensor(name))
+        if not bool(tensor.isfinite().all()):
+            raise RuntimeError(f"{name} is not finite")

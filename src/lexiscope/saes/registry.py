@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -128,7 +129,8 @@ def load(path: Path | str) -> SparseAutoencoder:
         ArtifactError: it is not one, or it is damaged.
     """
     artifact = open_artifact(path, "sae")
-    name = str(artifact.config.get("sae", {}).get("architecture"))
+    settings = artifact.config.get("sae")
+    name = str(settings.get("architecture") if isinstance(settings, Mapping) else settings)
     sae = class_of(name).read_weights(artifact.config, artifact.checked_file(WEIGHTS).parent)
     sae.artifact = artifact
     return sae

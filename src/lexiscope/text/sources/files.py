@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lexiscope.core.errors import CorpusError
-from lexiscope.core.parquet import literal
+from lexiscope.core.parquet import connect, literal
 from lexiscope.text.document import Document
 from lexiscope.text.pieces import pieces
 from lexiscope.text.report import ReadReport
@@ -100,7 +100,7 @@ class Files:
     def _parquet(self, path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
         import duckdb
 
-        with duckdb.connect(config={"threads": 1}) as connection:
+        with connect(threads=1) as connection:
             try:
                 table = connection.read_parquet(literal(path))
                 strings = [name for name, kind in zip(table.columns, table.types, strict=True) if kind == "VARCHAR"]
