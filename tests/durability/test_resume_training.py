@@ -11,6 +11,7 @@ import pytest
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.checkpoint import CheckpointWarning
+from lexiscope.core.draft import conditions
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.stop import Stopped
@@ -27,7 +28,6 @@ PLACES = {
     "crosscoder": {"hook": ["resid_post.0", "resid_post.1"]},
 }
 RECOVERY = Recovery()
-CONDITIONS = member.conditions()
 BATCH, STEPS = 64, 12
 WORLD = LinearWorld(Config(width=12, num_features=30, active=3))
 
@@ -265,7 +265,7 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_says_how_to_go_on(number
 
 def test_other_conditions_are_named(tmp_path, monkeypatch):
     run("topk", tmp_path / "broken", recovery=Recovery(every_steps=2), killed_after=7)
-    monkeypatch.setattr(member, "conditions", lambda: {**CONDITIONS, "threads": "64"})
+    monkeypatch.setattr(member, "conditions", lambda: {**conditions(), "threads": "64"})
     with pytest.warns(CheckpointWarning, match="goes on under other conditions .*threads is '1' there"):
         run("topk", tmp_path / "broken")
     manifest = open_artifact(tmp_path / "broken", "sae").manifest

@@ -3,14 +3,16 @@
     checkpoints/0000001200/manifest.json       what is being made, plain values, hashes; sealed like an artifact's
     checkpoints/0000001200/state.safetensors   tensors
 
-A checkpoint gets its name when it is whole and on the disk. Old ones go after that, so that there is always one.
+A checkpoint gets its name when it is whole and on the disk. Old ones go after that, so that there is always one. It lists
+the files of the draft that there were: whoever goes on from it removes what came later, such as a manifest or a library's
+temporary file, which would otherwise become part of the artifact.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from lexiscope.core.config import Config, difference
-from lexiscope.core.disk import FileEntry, publish, remove
+from lexiscope.core.disk import FileEntry, flush, publish, remove
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.manifest import MANIFEST, read_checkpoint_manifest, write_sealed
 from lexiscope.core.tensors import read_tensors, write_tensors
@@ -35,7 +37,7 @@ class CheckpointWarning(UserWarning):
 class Keeping(Config):
     """When to write a checkpoint, and how many to keep. None of it changes what is made."""
 
-    every_seconds: float = Field(60.0, gt=0)
+    every_seconds: float = Field(30.0, gt=0)
     """At least so long between two; longer where that would take more than 1 % of the time."""
     every_steps: int | None = Field(None, ge=1)
     """After every so many steps instead, whatever it costs."""
@@ -54,8 +56,14 @@ class Checkpoint(NamedTuple):
     values: dict[str, Any]
 
 
+class _Read(NamedTuple):
+    checkpoint: Checkpoint
+    draft: list[str]
+    """The files that the draft had."""
+
+
 class Checkpoints:
-    """Those of one artifact in the making.
+    """Those of one artifact in the making. The draft lies beside their folder.
 
     Args:
         identity: what is being made: only a run with the same one goes on from them.
@@ -63,6 +71,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], keeping: Keeping) -> None:
         self._folder, self._identity, self._keeping = folder, identity, keeping
+        self._draft = folder.with_name("draft")
         self._last = time.monotonic()
         self._cost = 0.0
 
@@ -89,7 +98,13 @@ class Checkpoints:
         partial.mkdir(parents=True)
         try:
             files = {STATE: write_tensors(partial / STATE, tensors)._asdict()}
-            manifest = {"number": number, "identity": self._identity, "values": values, "files": files}
+            manifest = {
+                "number": number,
+                "identity": self._identity,
+                "values": values,
+                "draft": self._flush_draft(),
+                "files": files,
+            }
             write_sealed(partial / MANIFEST, manifest)
             final = self._folder / f"{number:010d}"
             remove(final)  # damaged, or it would have been gone on from
@@ -108,12 +123,16 @@ class Checkpoints:
         Raises:
             InputError: they belong to something else.
         """
+        last: _Read | None = None
         for name in self._names():
             try:
-                yield self._read(self._folder / name)
+                last = self._read(self._folder / name)
             except ArtifactError as error:
                 warnings.warn(f"{error}; going on from an older checkpoint", CheckpointWarning, stacklevel=2)
-                return
+                break
+            yield last.checkpoint
+        if last is not None:
+            self._trim_draft(last.draft)
 
     def newest(self) -> Checkpoint | None:
         """The newest one that is whole; None if there never was one. Damaged ones are named in a warning.
@@ -125,14 +144,17 @@ class Checkpoints:
         names = self._names()
         for name in reversed(names):
             try:
-                return self._read(self._folder / name)
+                found = self._read(self._folder / name)
             except ArtifactError as error:
                 warnings.warn(f"{error}; going on from an older checkpoint", CheckpointWarning, stacklevel=2)
+                continue
+            self._trim_draft(found.draft)
+            return found.checkpoint
         if names:
             raise ArtifactError(f"all checkpoints in {self._folder} are damaged; remove {self._folder.parent}")
         return None
 
-    def _read(self, folder: Path) -> Checkpoint:
+    def _read(self, folder: Path) -> _Read:
         manifest = read_checkpoint_manifest(folder)
         if what := difference("it", self._identity, manifest["identity"]):
             raise InputError(
@@ -141,9 +163,27 @@ class Checkpoints:
             )
         path = folder / STATE
         listed = manifest["files"].get(STATE)
-        if listed is None or not path.is_file() or FileEntry.of(path) != FileEntry.listed(listed):
+        try:
+            whole = listed is not None and path.is_file() and FileEntry.of(path) == FileEntry.listed(listed)
+        except OSError as error:
+            raise ArtifactError(f"{path} can't be read ({error.strerror})") from None
+        if not whole:
             raise ArtifactError(f"{path} is missing or damaged (its SHA-256 differs)")
-        return Checkpoint(manifest["number"], read_tensors(path), manifest["values"])
+        return _Read(Checkpoint(manifest["number"], read_tensors(path), manifest["values"]), manifest["draft"])
+
+    def _flush_draft(self) -> list[str]:
+        """Names of the files of the draft. Which folders and files there are is on the disk after this."""
+        found = list(self._draft.rglob("*"))
+        for folder in (self._draft.parent, self._draft, *found):
+            if folder.is_dir():
+                flush(folder)
+        return sorted(path.relative_to(self._draft).as_posix() for path in found if path.is_file())
+
+    def _trim_draft(self, kept: Sequence[str]) -> None:
+        """Remove every other file of the draft."""
+        for path in list(self._draft.rglob("*")):
+            if path.is_file() and path.relative_to(self._draft).as_posix() not in kept:
+                path.unlink()
 
     def _make_room(self, size: int) -> None:
         """Remove what a budget has no room for beside a new one, but never the last."""
@@ -160,6 +200,22 @@ class Checkpoints:
 
     def _names(self) -> list[str]:
         return _names(self._folder)
+
+
+def same_conditions(name: str, now: Mapping[str, str], then: Mapping[str, str]) -> dict[str, str]:
+    """What to note of the conditions of a run that goes on; says so if they are not what they were.
+
+    Args:
+        then: those in the checkpoint.
+    """
+    if not (what := difference("it", {**now}, {**then})):
+        return dict(then)
+    warnings.warn(
+        f"{name} goes on under other conditions ({what}): its last bits may differ from those of a run without a break",
+        CheckpointWarning,
+        stacklevel=2,
+    )
+    return {**then, "changed": what}
 
 
 def newest_number(folder: Path) -> int | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,6 +118,14 @@ def begun_bytes(out: Path) -> int:
     return sum(path.stat().st_size for path in (_work(out) / "draft").rglob("*") if path.is_file())
 
 
+def remove_leftovers(out: Path) -> None:
+    """What a run left beside ``out`` that was killed, or whose disk failed, just after it gave it its name."""
+    work = _work(out)
+    if work.is_dir():
+        with suppress(InputError, OSError), locked(work, str(out)):
+            remove(work)
+
+
 def software() -> dict[str, str]:
     """Versions that a reader needs to make the same again."""
     import torch
@@ -125,6 +133,13 @@ def software() -> dict[str, str]:
     from lexiscope import __version__
 
     return {"lexiscope": __version__, "python": sys.version.split()[0], "torch": torch.__version__}
+
+
+def conditions() -> dict[str, str]:
+    """What the last bits of a result depend on besides its settings."""
+    import torch
+
+    return {"threads": str(torch.get_num_threads()), **software()}
 
 
 def _work(out: Path) -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from lexiscope.core.checkpoint import Keeping
-from lexiscope.core.draft import write_artifact
+from lexiscope.core.checkpoint import Checkpoints, Keeping, same_conditions
+from lexiscope.core.draft import conditions, write_artifact
 from lexiscope.core.errors import CorpusError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress
@@ -18,7 +18,7 @@ from lexiscope.harvest.background import Behind, one_ahead
 from lexiscope.harvest.dtypes import DTYPES, StoredDtype
 from lexiscope.harvest.estimate import estimate
 from lexiscope.harvest.layout import StoreConfig
-from lexiscope.harvest.rows import pack_for, read_rows, resolve_hooks
+from lexiscope.harvest.rows import Rows, pack_for, read_rows, resolve_hooks
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.harvest.writer import StoreWriter
 from lexiscope.lm.model import LanguageModel
@@ -85,27 +85,62 @@ def harvest(
     with (
         write_artifact(out, "store", config=settings, seed=seed, sources=sources, keeping=keeping) as draft,
         progress.task("Harvesting", total=tokens, unit="tokens") as task,
-        stoppable() as asked,
-        closing(
-            StoreWriter(
-                draft.path, widths, DTYPES[dtype], shard_tokens, tokens=tokens, after=draft.checkpoints.newest()
-            )
-        ) as writer,
     ):
-        started = time.perf_counter()
-        done = last = 0
+        after = draft.checkpoints.newest()
+        here = conditions()
+        if after is not None:
+            here = same_conditions(Path(out).name, here, after.values["conditions"])
+        with closing(
+            StoreWriter(draft.path, widths, DTYPES[dtype], shard_tokens, tokens=tokens, after=after)
+        ) as writer:
+            started = time.perf_counter()
 
-        def keep(batches_done: int) -> None:
-            if batches_done == last or draft.checkpoints.due(batches_done):
-                draft.checkpoints.save(batches_done, *writer.state())
+            def show(rows: int, done: int) -> None:
+                task.advance(rows, note=size.note(done / tokens, time.perf_counter() - started))
 
-        with closing(one_ahead(batches)) as ready, Behind() as behind:
-            found = read_rows(model, ready, points, DTYPES[dtype], first_row=writer.first_row)
+            with closing(one_ahead(batches)) as ready:
+                found = read_rows(model, ready, points, DTYPES[dtype], first_row=writer.first_row)
+                done = _fill(writer, found, tokens, draft.checkpoints, here, show)
+            if not done:
+                raise CorpusError("the corpus has no token that can be stored; give longer documents")
+            notes, known = writer.finish()
+        draft.notes |= notes | {"dropped_tokens": report.dropped_tokens, "conditions": here}
+        draft.known |= known
+        if done < tokens:
+            draft.notes["shortfall"] = f"the corpus ended after {done:,} of {tokens:,} tokens"
+            task.advance(0, note=draft.notes["shortfall"])
+        # Described last: only now does the corpus know how many documents it read and skipped.
+        sources["corpus"] = corpus.describe()
+    return ActivationStore.open(out)
+
+
+def _fill(
+    writer: StoreWriter,
+    found: Iterator[Rows],
+    tokens: int,
+    checkpoints: Checkpoints,
+    here: Mapping[str, str],
+    show: Callable[[int, int], None],
+) -> int:
+    """Write up to ``tokens`` rows in a thread of their own, and checkpoints. Returns how many there were.
+
+    Raises:
+        Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
+    """
+    done = last = 0
+
+    def keep(batches_done: int) -> None:
+        if batches_done == last or checkpoints.due(batches_done):
+            tensors, values = writer.state()
+            checkpoints.save(batches_done, tensors, {**values, "conditions": here})
+
+    with stoppable() as asked:
+        with Behind() as behind:
             for number, rows in enumerate(found, 1):
                 kept = rows.head(tokens - done)
                 behind.do(writer.append, kept)
                 done += len(kept)
-                task.advance(len(kept), note=size.note(done / tokens, time.perf_counter() - started))
+                show(len(kept), done)
                 if done == tokens:
                     break
                 if rows.activations:
@@ -114,18 +149,6 @@ def harvest(
                     if last:
                         break
         if last:
-            raise Stopped(
-                f"stopped after a checkpoint at {done:,} tokens; the same command goes on from there",
-                asked.signal_number,
-            )
-        if not done:
-            raise CorpusError("the corpus has no token that can be stored; give longer documents")
-        notes, known = writer.finish()
-        draft.notes |= notes | {"dropped_tokens": report.dropped_tokens}
-        draft.known |= known
-        if done < tokens:
-            draft.notes["shortfall"] = f"the corpus ended after {done:,} of {tokens:,} tokens"
-            task.advance(0, note=draft.notes["shortfall"])
-        # Described last: only now does the corpus know how many documents it read and skipped.
-        sources["corpus"] = corpus.describe()
-    return ActivationStore.open(out)
+            message = f"stopped after a checkpoint at {done:,} tokens; the same command goes on from there"
+            raise Stopped(message, asked.signal_number)
+    return done

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from lexiscope import saes
 from lexiscope.core import memory
-from lexiscope.core.checkpoint import Checkpoint, CheckpointWarning
-from lexiscope.core.config import difference
-from lexiscope.core.draft import software, write_artifact
+from lexiscope.core.checkpoint import Checkpoint, same_conditions
+from lexiscope.core.draft import conditions, write_artifact
 from lexiscope.core.errors import InputError, TrainingError
 from lexiscope.core.progress import Task
 from lexiscope.core.seeds import derive_seed
@@ -95,7 +91,7 @@ class Member:
                     keeping=plan.recovery,
                 )
             )
-            self._conditions = conditions()
+            self._conditions = {**conditions(), "kernels": backend.report()["cpu"]}
             self._go_on(self._draft.checkpoints.newest())
             task.advance(self.trainer.steps_done * config.batch_tokens)
             remembered = min(self.trainer.remembers, self.next_batch - self._fresh_from)
@@ -192,14 +188,7 @@ class Member:
         self._watch.restore(values["watch"])
         self._passed_over, self._fresh_from = values["passed_over"], values["fresh_from"]
         self._spikes = list(values["spikes_left_out"])
-        if what := difference("it", self._conditions, values["conditions"]):
-            warnings.warn(
-                f"{plan.out.name} goes on under other conditions ({what}): the last bits of its weights may differ "
-                "from those of a run without a break",
-                CheckpointWarning,
-                stacklevel=2,
-            )
-            self._conditions = {**values["conditions"], "changed": what}
+        self._conditions = same_conditions(plan.out.name, self._conditions, values["conditions"])
 
     def _pass_over(self, spike: str, number: int) -> None:
         """A batch was left out; go back to the last checkpoint if that is what was asked for."""
@@ -217,8 +206,3 @@ class Member:
         self._passed_over = number + 1 - self.trainer.steps_done
         self._fresh_from = self.first_batch = number + 1
         self.save()
-
-
-def conditions() -> dict[str, str]:
-    """What the last bits of a run depend on besides its settings."""
-    return {"threads": str(torch.get_num_threads()), "kernels": backend.report()["cpu"], **software()}
