@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.config import DEEPEST, difference, parse_toml, quoted, read_recipe
-from lexiscope.core.draft import begun_at
+from lexiscope.core.draft import begun_at, remove_leftovers
 from lexiscope.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def finished(
     for key, value in {**asked, **(sources or {})}.items():
         if what := difference(key, value, found.get(key)):
             raise InputError(f"{out} was made with other settings ({what}); choose another --out or remove it")
+    remove_leftovers(out)
     return True
 
 

@@ -3,9 +3,9 @@
     checkpoints/0000001200/manifest.json       what is being made, plain values, hashes; sealed like an artifact's
     checkpoints/0000001200/state.safetensors   tensors
 
-A checkpoint gets its name when it is whole and on the disk. Old ones go after that, so that there is always one. It lists
-the files of the draft that there were: whoever goes on from it removes what came later, such as a manifest or a library's
-temporary file, which would otherwise become part of the artifact.
+A checkpoint gets its name when it is whole and on the disk. Old ones go after that, so that there is always one. It
+lists the files of the draft that there were: whoever goes on from it removes what came later, such as a manifest or a
+library's temporary file, which would otherwise become part of the artifact.
 """
 
 from __future__ import annotations

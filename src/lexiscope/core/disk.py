@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from lexiscope.core.errors import DiskError, InputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_WRONG_NAME = {
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ
+}  # fmt: skip
 _PIECE_BYTES = 1 << 18
 
 
@@ -117,20 +121,43 @@ def disk_trouble(out: Path) -> Iterator[None]:
 
     Raises:
         DiskError: the disk is full or failed.
-        InputError: nothing may be written there.
+        InputError: nothing may be written there, or no file can have this name.
     """
     try:
         yield
-    except OSError as error:
-        why = error.strerror or str(error)
-        if error.errno in _REFUSED:
+    except Exception as error:
+        number, why = _trouble(error, out)
+        if number is None:
+            raise
+        if number in _REFUSED:
             raise InputError(f"can't write to {out.parent}: {why}; choose another --out") from None
-        if error.errno in _FULL:
+        if number in _WRONG_NAME:
+            raise InputError(f"can't write {out}: {why}; choose another --out") from None
+        if number in _FULL:
             raise DiskError(
                 f"the disk of {out} is full; make room and give the same command again, or choose another --out"
             ) from None
-        if error.errno == errno.EIO:
-            raise DiskError(
-                f"the disk of {out} failed ({why}); check it, then give the same command again or choose another --out"
-            ) from None
-        raise
+        raise DiskError(
+            f"the disk of {out} failed ({why}); check it, then give the same command again or choose another --out"
+        ) from None
+
+
+def _trouble(error: Exception, out: Path) -> tuple[int | None, str]:
+    """Number and words of an error of the disk that ``out`` is on; no number if it is another one."""
+    if isinstance(error, OSError):
+        # What libraries derive from OSError is about networks, as are connections.
+        if error.errno is None or type(error).__module__ != "builtins" or isinstance(error, ConnectionError):
+            return None, ""
+        why = error.strerror or str(error)
+        if not isinstance(error.filename, str | bytes):
+            return error.errno, why
+        name, whole = Path(os.fsdecode(error.filename)).absolute(), out.absolute()
+        if not name.is_relative_to(whole.parent) and not whole.is_relative_to(name):
+            return None, ""
+        return error.errno, f"{why}: {name}"
+    duckdb = sys.modules.get("duckdb")
+    if duckdb is not None and isinstance(error, duckdb.IOException):
+        # The number is only in its words.
+        words = {os.strerror(number): number for number in errno.errorcode}
+        return next(((words[why], why) for why in words if why in str(error)), (errno.EIO, os.strerror(errno.EIO)))
+    return None, ""

@@ -71,6 +71,7 @@ class CheckpointManifest(BaseModel):
     number: int = Field(ge=0)
     identity: dict[str, Any]
     values: dict[str, Any]
+    draft: list[str]
     files: Files
 
 

@@ -1,0 +1,75 @@
+"""A disk that is full or fails, at every kind of call. Oracles: the same stage undisturbed, byte by byte; and of what a
+stage says, that it is a sentence.
+
+Each fault strikes one run. What is under a final name after it must be whole, and the same command must then end with
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import random
+
+import pytest
+from tests.durability.conftest import SOAK
+from tests.durability.faults import ALL, CHANGES, SPACE, TRANSFERS, Action, Fault, Op, contents
+
+TASKS = ("train", "harvest", "scorecard", "index")
+RETRIED = ALL - {Op.RENAME, Op.UNLINK, Op.MKDIR, Op.RMDIR}
+KINDS = {
+    "full from then on": Fault(Action.FAIL_FROM, errno.ENOSPC, 0, SPACE),
+    "failing once": Fault(Action.FAIL_ONCE, errno.EIO, 0, ALL),
+    "short": Fault(Action.SHORT, 0, 0, TRANSFERS),
+    "interrupted": Fault(Action.FAIL_ONCE, errno.EINTR, 0, RETRIED),
+    "full once": Fault(Action.FAIL_ONCE, errno.ENOSPC, 0, SPACE),
+    "failing from then on": Fault(Action.FAIL_FROM, errno.EIO, 0, ALL),
+    "read-only from then on": Fault(Action.FAIL_FROM, errno.EROFS, 0, CHANGES - {Op.SYNC}),
+    "not allowed from then on": Fault(Action.FAIL_FROM, errno.EACCES, 0, frozenset({Op.CREATE, Op.MKDIR, Op.RENAME})),
+    "over quota": Fault(Action.FAIL_FROM, errno.EDQUOT, 0, SPACE),
+    "stale once": Fault(Action.FAIL_ONCE, errno.ESTALE, 0, ALL),
+}
+EVERYWHERE = [(task, kind) for task, kind in itertools.product(TASKS, KINDS)]
+HERE_AND_THERE = [(TASKS[number % len(TASKS)], kind) for number, kind in enumerate(KINDS)]
+"""Every kind once."""
+
+
+def harmless(kind, fired):
+    """Whether a stage should not even notice. DuckDB and safetensors take an interrupted call for a failed one."""
+    if kind == "interrupted":
+        foreign = fired.path.endswith(".parquet") or (fired.op in {Op.OPEN, Op.READ} and ".safetensors" in fired.path)
+        return not foreign
+    return kind == "short"
+
+
+def check(driver, task, out, ended, expected):
+    """What must hold after a fault."""
+    assert ended.how in {"done", "refused"}, ended
+    if ended.how == "refused":
+        read = ended.fired.op in {Op.OPEN, Op.READ} or out.exists()
+        assert ended.kind in {"DiskError", "InputError", *(["ArtifactError"] if read else [])}, ended
+        assert str(out.parent) in ended.message, ended
+        assert ";" in ended.message, ended  # the next move
+    assert {path.name for path in out.parent.iterdir()} <= {"out", ".out.work"}
+    if out.exists():
+        assert contents(out) == expected, ended
+    after = driver.run(task, out, every=None)
+    assert after.how == "done", (ended, after)
+    assert contents(out) == expected, ended
+    assert [path.name for path in out.parent.iterdir()] == ["out"], ended
+
+
+@pytest.mark.parametrize(("task", "kind"), EVERYWHERE if SOAK else HERE_AND_THERE)
+def test_a_stage_ends_with_a_sentence_and_goes_on_later(driver, whole, amount, figure, tmp_path, task, kind):
+    fault = KINDS[kind]
+    expected, calls = whole(task, fault.counted)
+    places = sorted(random.Random(kind).sample(range(1, calls + 1), min(calls, amount(2, 100))))
+    for at in places:
+        out = tmp_path / str(at) / "out"
+        out.parent.mkdir()
+        ended = driver.run(task, out, fault._replace(at=at))
+        assert ended.fired
+        if harmless(kind, ended.fired):
+            assert ended.how == "done", ended
+        check(driver, task, out, ended, expected)
+    figure(f"disk {kind}, {task}: a sentence, then the same bytes", f"{len(places)} of {len(places)}", "all")
