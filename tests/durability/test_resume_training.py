@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.harvest.conftest import FakeCorpus, FakeModel, byte_tokenizer
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.checkpoint import CheckpointWarning
@@ -15,9 +16,12 @@ from lexiscope.core.draft import conditions
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.stop import Stopped
+from lexiscope.harvest.stream import ActivationStream
 from lexiscope.measure.worlds.linear import Config, LinearWorld
 from lexiscope.saes import architectures
 from lexiscope.saes.registry import read_config
+from lexiscope.text.document import Document
+from lexiscope.text.tokenizer import FastTokenizer
 from lexiscope.train import member
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.run import sweep, train
@@ -270,3 +274,23 @@ def test_other_conditions_are_named(tmp_path, monkeypatch):
         run("topk", tmp_path / "broken")
     manifest = open_artifact(tmp_path / "broken", "sae").manifest
     assert "threads" in manifest["conditions"]["changed"]
+
+
+def test_a_run_on_a_live_stream(tmp_path):
+    """Several passes over a small corpus; the model never sees what was trained on before the break more than twice."""
+    model = FakeModel(FastTokenizer(byte_tokenizer(), bos_id=256), {"resid_post.1": 12})
+    documents = [Document(f"fake:{n}", f"Text {n} of many. " * (n % 7 + 1), "prose", "CC0-1.0") for n in range(40)]
+    config = read_config({"architecture": "topk", **settings_of("topk")}, "topk")
+
+    def live(out, **other):
+        stream = ActivationStream(model, FakeCorpus(documents), ["resid_post.1"], context=24, batch=4)
+        asked = optimise("topk", tokens=BATCH * 150, heldout_tokens=100, evaluate_every_steps=50)
+        train(stream, config, asked, out=tmp_path / out, recovery=Recovery(every_steps=20), **other)
+
+    live("whole")
+    with suppress(Killed):
+        live("broken", progress=Killer(70))
+    with suppress(Killed):
+        live("broken", progress=Killer(70))
+    live("broken", progress=Killer(150 - 120))
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
