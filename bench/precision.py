@@ -18,7 +18,7 @@ from lexiscope import saes
 from lexiscope.cli.console import ConsoleProgress
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.saes import SparseAutoencoder
-from lexiscope.saes.base import SaeConfig
+from lexiscope.saes.settings import SaeConfig
 from lexiscope.train import TrainConfig, sweep
 
 ELSEWHERE = {"transcoder", "crosscoder"}

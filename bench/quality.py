@@ -40,7 +40,7 @@ from lexiscope import saes
 from lexiscope.core.seeds import derive_seed
 from lexiscope.measure.worlds.linear import HOOK, Config, LinearWorld
 from lexiscope.measure.worlds.recovery import score
-from lexiscope.saes.base import SaeConfig
+from lexiscope.saes.settings import SaeConfig
 from lexiscope.train import TrainConfig, train
 from lexiscope.train.config import resolve
 

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from lexiscope.harvest.store import ActivationStore
-from lexiscope.saes.base import WEIGHTS
 from lexiscope.saes.registry import read_config
+from lexiscope.saes.weights import WEIGHTS
 from lexiscope.train import TrainConfig, sweep, train
 
 MEMBERS = {

@@ -30,7 +30,7 @@ from lexiscope.index.config import IndexConfig
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.scorecard import MeasureConfig, Scorecard, measure
 from lexiscope.saes import topk
-from lexiscope.saes.base import WEIGHTS
+from lexiscope.saes.weights import WEIGHTS
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.run import train

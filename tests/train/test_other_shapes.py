@@ -163,7 +163,12 @@ def test_orthogonality_by_name(store, tmp_path):
         (transcoder.Config(), IN, None, "from mlp_in.0 to itself is an autoencoder"),
         (crosscoder.Config(), OUT, None, "a crosscoder of mlp_out.0 alone is an autoencoder"),
         (crosscoder.Config(), [IN, OUT], IN, "leave target out"),
-        (matryoshka.Config(num_latents=99, prefixes=(4, 100)), IN, None, "a prefix of 100 latents does not fit into 99"),
+        (
+            matryoshka.Config(num_latents=99, prefixes=(4, 100)),
+            IN,
+            None,
+            "a prefix of 100 latents does not fit into 99",
+        ),
     ],
 )
 def test_places_that_make_no_sense_are_refused_before_anything_is_written(tmp_path, config, hook, target, message):

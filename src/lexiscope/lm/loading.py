@@ -7,7 +7,6 @@ whatever a ``config.json`` asks for.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lexiscope.core.disk import FileEntry
 from lexiscope.core.errors import InputError
 from lexiscope.lm.quiet import quiet
+from lexiscope.lm.weights import check_sizes, find_weights, first_line, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,10 +31,10 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 _NOT_NEEDED = ["*/*", "consolidated*"]
 """Subfolders, and second copies of the weights in their makers' own layout."""
-_WEIGHTS = "model.safetensors"
-_WEIGHTS_INDEX = "model.safetensors.index.json"
 _ASKS_FOR_CODE = ("attn_implementation", "experts_implementation", "auto_map", "trust_remote_code", "custom_pipelines")
 """Settings with which a ``config.json`` could name code to fetch. They are not passed on."""
+_NOT_OURS = ("num_labels", "id2label", "label2id", "transformers_weights")
+"""Settings of classifiers, which make a table of any size, and one that names other weights. Nor are they."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def find_folder(source: str | Path, revision: str | None, *, fetch: bool = True)
         InputError: nothing there, or not a whole model in safetensors.
     """
     path, commit = _locate(source, revision, fetch=fetch)
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     name = str(source) if source == "demo" or commit else str(path.absolute())
-    return ModelFolder(name, path, commit, config, _check_weights(path))
+    return ModelFolder(name, path, commit, config, find_weights(path))
 
 
 def load_module(folder: ModelFolder, *, dtype: Dtype, device: str) -> PreTrainedModel:
@@ -84,6 +84,7 @@ def load_module(folder: ModelFolder, *, dtype: Dtype, device: str) -> PreTrained
     if dtype not in get_args(Dtype):
         raise InputError(f"no dtype is called {dtype!r}; choose one of {', '.join(get_args(Dtype))}")
     config = _read_config(folder)
+    check_sizes(folder.path, config, folder.weights)
     with quiet():
         try:
             module, report = AutoModelForCausalLM.from_pretrained(
@@ -96,7 +97,7 @@ def load_module(folder: ModelFolder, *, dtype: Dtype, device: str) -> PreTrained
                 output_loading_info=True,
             )
         except Exception as error:
-            raise InputError(f"{folder.path}: transformers can't load this model: {_first_line(error)}") from error
+            raise InputError(f"{folder.path}: transformers can't load this model: {first_line(error)}") from error
     absent = sorted(report["missing_keys"]) + sorted(str(item[0]) for item in report["mismatched_keys"])
     if absent:
         raise InputError(
@@ -104,9 +105,15 @@ def load_module(folder: ModelFolder, *, dtype: Dtype, device: str) -> PreTrained
             f"such as {absent[0]}); get the two from the same place"
         )
     try:
-        return module.to(device).eval().requires_grad_(False)
+        module = module.to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"can't put the model on device {device!r}: {_first_line(error)}") from None
+        raise InputError(f"can't put the model on device {device!r}: {first_line(error)}") from None
+    try:  # what is wrong with a setting may show only when the model runs
+        with torch.no_grad(), quiet():
+            module(torch.zeros(1, 2, dtype=torch.int64, device=module.device), use_cache=False)
+    except Exception as error:
+        raise InputError(f"{folder.path}: the model does not run: {first_line(error)}; check config.json") from error
+    return module
 
 
 def require_transformers() -> None:
@@ -167,35 +174,12 @@ def _from_hub(name: str, revision: str | None, *, fetch: bool) -> tuple[Path, st
                 ) from None
             raise InputError(
                 f"no folder {name!r} here, and no model of that name{at} can be had from the Hugging Face hub "
-                f"({_first_line(error)}); give a local folder, or go online and check the name"
+                f"({first_line(error)}); give a local folder, or go online and check the name"
             ) from None
     path = Path(found)
     if not (path / "config.json").is_file():
         raise InputError(f"{name} on the Hugging Face hub holds no config.json; give a model in Hugging Face format")
     return path, path.name
-
-
-def _check_weights(path: Path) -> list[Path]:
-    from safetensors import SafetensorError, safe_open
-
-    if (path / _WEIGHTS).is_file():
-        weights = [path / _WEIGHTS]
-    elif (path / _WEIGHTS_INDEX).is_file():
-        index = _read_json(path / _WEIGHTS_INDEX).get("weight_map")
-        if not isinstance(index, dict) or not all(_plain_name(name) for name in index.values()):
-            raise InputError(f"{path / _WEIGHTS_INDEX} lists no weights; get the model again")
-        weights = [path / name for name in sorted(set(index.values()))]
-    else:
-        raise InputError(f"{path} holds no {_WEIGHTS}, and no other format of weights is read; convert them to it")
-    for file in weights:
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except FileNotFoundError:
-            raise InputError(f"{file} is missing; get the model again") from None
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{file} is truncated or damaged ({_first_line(error)}); get the model again") from None
-    return weights
 
 
 def _read_config(folder: ModelFolder) -> Any:
@@ -215,34 +199,17 @@ def _read_config(folder: ModelFolder) -> Any:
         )
     wanted = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    architectures = [str(name) for name in folder.config.get("architectures") or ()]
+    stated = folder.config.get("architectures") or ()
+    architectures = [str(name) for name in (stated if isinstance(stated, list) else [stated])]
     if wanted == (None,) or (architectures and not set(wanted) & set(architectures)):
         what = ", ".join(architectures) or model_type
         raise InputError(f"{folder.path} holds {what}, which is not a causal language model; choose one that is")
     try:
         return CONFIG_MAPPING[model_type].from_dict(_without_code(folder.config))
     except Exception as error:
-        raise InputError(f"{folder.path / 'config.json'} has a wrong setting: {_first_line(error)}") from error
+        raise InputError(f"{folder.path / 'config.json'} has a wrong setting: {first_line(error)}") from error
 
 
 def _without_code(settings: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in settings.items() if key.removeprefix("_") not in _ASKS_FOR_CODE}
+    kept = {key: value for key, value in settings.items() if key.removeprefix("_") not in (*_ASKS_FOR_CODE, *_NOT_OURS)}
     return {key: _without_code(value) if isinstance(value, dict) else value for key, value in kept.items()}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} can't be read: {error}; get the model again") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is not a JSON object; get the model again")
-    return value
-
-
-def _plain_name(name: object) -> bool:
-    return isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -15,25 +15,20 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import safetensors
 import torch
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor, nn
 
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.codes import SparseCodes
-from lexiscope.core.config import MOST_QUOTED, Config, describe
+from lexiscope.core.config import MOST_QUOTED, describe
 from lexiscope.core.disk import FileEntry
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import ArtifactError, InputError, one_line
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.core.tensors import write_tensors
+from lexiscope.saes import weights
 from lexiscope.saes.affine import Affine
-from lexiscope.saes.initialise import Init, initial_directions
-
-WEIGHTS = "sae.safetensors"
-FLOATS = ("F16", "BF16", "F32", "F64")
-"""Number formats of weights, as safetensors names them."""
-MOST_LATENTS = 2**31 - 1
-"""Kernels number latents in 32 bits."""
+from lexiscope.saes.settings import SaeConfig
+from lexiscope.saes.weights import WEIGHTS
 
 
 class Batch(NamedTuple):
@@ -65,87 +60,6 @@ class TrainingState:
     """Steps that are done."""
     quiet_F: Tensor | None = None
     """bool [F]: latents that have been silent for a while and may be on their way to be dead. None: the dead ones."""
-
-
-class SaeConfig(Config):
-    """Settings that every architecture has. ``architecture`` is the name of its file."""
-
-    architecture: str
-
-    def latents(self, width: int) -> int:
-        """F for this model width."""
-        raise NotImplementedError
-
-    @property
-    def remedies(self) -> tuple[str, ...]:
-        """Terms of the training that keep latents alive, by name: what a run uses unless told otherwise."""
-        return ()
-
-    @property
-    def fixed_l0(self) -> float | None:
-        """L0 that the architecture itself guarantees in training. None: a penalty decides."""
-        return None
-
-    @property
-    def bears_high_rates(self) -> bool:
-        """Whether its latents stay alive at learning rates above what is usual, in narrow models."""
-        return False
-
-    @property
-    def needs_target_l0(self) -> bool:
-        """Whether its penalty has no coefficient of its own, so that a run has to steer L0."""
-        return False
-
-    def for_sites(self, reads: Sequence[HookPoint], writes: Sequence[HookPoint], widths: Sequence[int]) -> Self:  # noqa: ARG002
-        """These settings, completed for what is to be read and written. ``widths``: D of each hook point read.
-
-        Raises:
-            InputError: this architecture does not read and write so; the message names one that does.
-        """
-        if len(reads) > 1 or len(writes) > 1:
-            raise InputError(
-                f"{self.architecture} reads and writes one hook point, not {', '.join(map(str, reads))}; "
-                "architecture crosscoder takes several"
-            )
-        if tuple(reads) != tuple(writes):
-            raise InputError(
-                f"{self.architecture} is an autoencoder, it writes what it reads; architecture transcoder goes from "
-                f"{reads[0]} to {writes[0]}"
-            )
-        return self
-
-
-class SizedConfig(SaeConfig):
-    """Settings of an architecture whose number of latents is free. Give one of the two; neither means expansion 16."""
-
-    expansion: float | None = Field(None, gt=0)
-    """Latents per dimension of the activations."""
-    num_latents: int | None = Field(None, ge=1, le=MOST_LATENTS)
-    """F itself."""
-    init: Init = "balanced"
-    """Directions before the first step: see `lexiscope.saes.initialise`."""
-    init_variance: float | None = Field(None, gt=0, le=1)
-    """Share of the variance that the active subspace holds. None: 0.99."""
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if self.expansion is not None and self.num_latents is not None:
-            raise ValueError("give expansion or num_latents, not both")
-        if self.init_variance is not None and self.init != "subspace":
-            raise ValueError(f"init_variance is for init = subspace; init is {self.init}")
-        return self
-
-    def latents(self, width: int) -> int:
-        if self.num_latents is not None:
-            return self.num_latents
-        expansion = 16 if self.expansion is None else self.expansion
-        if width * expansion > MOST_LATENTS:
-            raise InputError(f"expansion {expansion:g} of {width:,} dimensions is more than {MOST_LATENTS:,} latents")
-        return max(1, round(width * expansion))
-
-    def initial_directions(self, sample_TD: Tensor, num_latents: int, *, seed: int = 0) -> Tensor:
-        """Unit rows to start with, float32 [F, D], for activations like these."""
-        return initial_directions(self.init, sample_TD, num_latents, variance_share=self.init_variance, seed=seed)
 
 
 class SparseAutoencoder(nn.Module, ABC):
@@ -296,11 +210,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Returns size and hash of the file.
         """
-        tensors = {
-            name: tensor.to(dtype) if tensor.ndim > 1 and tensor.is_floating_point() else tensor
-            for name, tensor in self.state_dict().items()
-        }
-        return write_tensors(folder / WEIGHTS, tensors)
+        return weights.write(self.state_dict(), folder, dtype)
 
     @classmethod
     def read_weights(cls, settings: Mapping[str, Any], folder: Path) -> Self:
@@ -313,12 +223,11 @@ class SparseAutoencoder(nn.Module, ABC):
         try:
             said = _Saved.model_validate(settings)
             config = cls.config_type.read(said.sae, where)
-            with torch.device(
-                "meta"
-            ):  # whatever sizes the settings claim, memory is taken only for what is in the file
-                _check(cls(config, said.width, said.output_width).state_dict(), folder / WEIGHTS)
+            with torch.device("meta"):  # whatever sizes the settings claim, memory is taken for what is in the file
+                claimed = cls(config, said.width, said.output_width).state_dict()
+            weights.check(claimed, folder / WEIGHTS)
             sae = cls(config, said.width, said.output_width)
-            _fill(sae.state_dict(), folder / WEIGHTS)
+            weights.fill(sae.state_dict(), folder / WEIGHTS)
             sae.reads = tuple(HookPoint.parse(hook) for hook in said.reads)
             sae.writes = tuple(HookPoint.parse(hook) for hook in said.writes)
         except ValidationError as error:
@@ -337,30 +246,3 @@ class _Saved(BaseModel):
     output_width: int = Field(ge=1, lt=2**31)
     reads: list[str]
     writes: list[str]
-
-
-def _check(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Raises RuntimeError: the file has other tensors."""
-    with safetensors.safe_open(file, framework="pt") as saved:
-        found = {name: saved.get_slice(name) for name in saved.keys()}  # noqa: SIM118  it is no mapping
-        shapes = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in found.items()}
-    if different := tensors.keys() ^ shapes.keys():
-        raise RuntimeError(f"different tensors: {', '.join(sorted(different))}")
-    for name, (shape, dtype) in shapes.items():
-        if shape != tensors[name].shape:
-            raise RuntimeError(f"{name} is {list(shape)}, not {list(tensors[name].shape)}")
-        if dtype not in FLOATS:
-            raise RuntimeError(f"{name} is {dtype}, not one of {', '.join(FLOATS)}")
-
-
-def _fill(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Copy a file's tensors, opening it for each: what has been read of an open file counts as memory.
-
-    Raises:
-        RuntimeError: one of them is not finite.
-    """
-    for name, tensor in tensors.items():
-        with safetensors.safe_open(file, framework="pt") as saved:
-            tensor.copy_(saved.get_tensor(name))
-        if not bool(tensor.isfinite().all()):
-            raise RuntimeError(f"{name} is not finite")

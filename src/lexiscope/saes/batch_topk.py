@@ -24,10 +24,10 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes import activation
-from lexiscope.saes.base import SizedConfig
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.encode import encode_above, encode_batch_topk, encode_topk
 from lexiscope.saes.parts import floor_for_l0
+from lexiscope.saes.settings import SizedConfig
 
 MEMORY_STEPS = 10
 """Batches that the running threshold remembers."""

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes.activation import Activation
 from lexiscope.saes.affine import Affine
-from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder, TrainingState
+from lexiscope.saes.base import Batch, SparseAutoencoder, TrainingState
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.parts import mean_square_error
+from lexiscope.saes.settings import SaeConfig
 
 START_TOKENS = 4096
 """Of the sample, to set the first thresholds on."""

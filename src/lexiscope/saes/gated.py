@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes import activation
-from lexiscope.saes.base import Batch, SizedConfig, TrainingState
+from lexiscope.saes.base import Batch, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_relu
 from lexiscope.saes.parts import floor_for_l0, mean_square_error
+from lexiscope.saes.settings import SizedConfig
 
 
 class Options(activation.Options):

@@ -22,12 +22,13 @@ from torch import Tensor
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
 from lexiscope.saes import activation
-from lexiscope.saes.base import Batch, SizedConfig, TrainingState
+from lexiscope.saes.base import Batch, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.encode import encode_topk
 from lexiscope.saes.nested import nested_error
 from lexiscope.saes.parts import ranks
 from lexiscope.saes.registry import make_activation, read_activation
+from lexiscope.saes.settings import SizedConfig
 
 
 class Config(SizedConfig):

@@ -33,10 +33,11 @@ from torch.autograd.function import once_differentiable
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes import activation
-from lexiscope.saes.base import Batch, SizedConfig, TrainingState
+from lexiscope.saes.base import Batch, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.encode import encode_above
 from lexiscope.saes.parts import floor_for_l0
+from lexiscope.saes.settings import SizedConfig
 
 TANH_SCALE = 4.0
 LOWEST = 1e-3

@@ -27,11 +27,12 @@ from torch.autograd.function import once_differentiable
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes.affine import Affine
-from lexiscope.saes.base import Batch, SizedConfig, SparseAutoencoder, TrainingState
+from lexiscope.saes.base import Batch, SparseAutoencoder, TrainingState
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.gather import weighted_columns
 from lexiscope.saes.kernels.select import select_topk
 from lexiscope.saes.parts import mean_square_error
+from lexiscope.saes.settings import SizedConfig
 
 GRAM_CELLS = 2**27
 """512 MB of fp32: the largest W Wᵀ, at F = 11,585."""

@@ -17,7 +17,9 @@ from lexiscope.core.artifact import open_artifact
 from lexiscope.core.config import quoted, read_named
 from lexiscope.core.errors import InputError
 from lexiscope.saes.activation import Activation, Options
-from lexiscope.saes.base import WEIGHTS, Batch, SaeConfig, SizedConfig, SparseAutoencoder
+from lexiscope.saes.base import Batch, SparseAutoencoder
+from lexiscope.saes.settings import SaeConfig, SizedConfig
+from lexiscope.saes.weights import WEIGHTS
 
 
 @cache

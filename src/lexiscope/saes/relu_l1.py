@@ -25,10 +25,11 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes import activation
-from lexiscope.saes.base import Batch, SizedConfig, TrainingState
+from lexiscope.saes.base import Batch, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.encode import encode_relu
 from lexiscope.saes.parts import floor_for_l0
+from lexiscope.saes.settings import SizedConfig
 
 ANNEAL = 0.2, 0.8
 """Shares of the run between which p falls: later than the start, when no code means anything yet."""

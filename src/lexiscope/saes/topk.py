@@ -19,11 +19,12 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.saes import activation
-from lexiscope.saes.base import Batch, SizedConfig, TrainingState
+from lexiscope.saes.base import Batch, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_topk
 from lexiscope.saes.parts import mean_square_error, ranks
+from lexiscope.saes.settings import SizedConfig
 
 WIDER = 4
 

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from lexiscope.core.config import Config
 from lexiscope.core.errors import InputError
-from lexiscope.saes.base import SaeConfig
 from lexiscope.saes.repair import Repair
+from lexiscope.saes.settings import SaeConfig
 from lexiscope.train.normalise import Normalisation
 from lexiscope.train.precision import Precision
 from lexiscope.train.terms import AnyTerm

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 
-
 QUIET_SHARE = 4
 """A latent is quiet after this part of the time after which it is dead. Help then, in a linear world of TopK, raised
 MMCS from 0.971 to 0.983 and FVE from 0.770 to 0.773 over help for the dead only."""

@@ -16,8 +16,8 @@ from lexiscope.core.errors import InputError, TrainingError
 from lexiscope.core.progress import Task
 from lexiscope.core.seeds import derive_seed
 from lexiscope.saes import Batch, SparseAutoencoder, create
-from lexiscope.saes.base import SaeConfig
 from lexiscope.saes.kernels import backend
+from lexiscope.saes.settings import SaeConfig
 from lexiscope.train.config import Choice, TrainConfig
 from lexiscope.train.normalise import Normalisation
 from lexiscope.train.settle import settle

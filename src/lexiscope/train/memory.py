@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 
 from lexiscope.core.memory import running_bytes
-from lexiscope.saes.base import SaeConfig
 from lexiscope.saes.registry import class_of
+from lexiscope.saes.settings import SaeConfig
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.stream import SAMPLE_TOKENS
 

@@ -13,7 +13,7 @@ from lexiscope.core.errors import InputError, LexiscopeError, SweepError
 from lexiscope.core.progress import SILENT, Progress
 from lexiscope.core.stop import Asked, Stopped, stoppable
 from lexiscope.saes import SparseAutoencoder
-from lexiscope.saes.base import SaeConfig
+from lexiscope.saes.settings import SaeConfig
 from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.member import Member, Plan
 from lexiscope.train.source import ActivationSource, Hooks, Sites, choose_sites

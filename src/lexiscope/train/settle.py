@@ -9,8 +9,8 @@ import torch
 
 from lexiscope.core.draft import Draft
 from lexiscope.saes import Batch, SparseAutoencoder
-from lexiscope.saes.base import WEIGHTS
 from lexiscope.saes.repair import mendable, merge_duplicates, undo_shrinkage
+from lexiscope.saes.weights import WEIGHTS
 from lexiscope.train.check import check_saved, fidelity
 from lexiscope.train.config import Choice, TrainConfig
 from lexiscope.train.source import join

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from lexiscope.core.seeds import derive_seed
 from lexiscope.saes import topk
-from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder
+from lexiscope.saes.base import Batch, SparseAutoencoder
 from lexiscope.saes.baselines import mean_only, neurons, pca, random_dictionary
 from lexiscope.saes.baselines.permuted import permute_decoder
 from lexiscope.saes.registry import create
+from lexiscope.saes.settings import SaeConfig
 
 __all__ = [
     "fit_all",

@@ -16,9 +16,10 @@ from torch import Tensor
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
 from lexiscope.saes.affine import Affine
-from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder, TrainingState
+from lexiscope.saes.base import Batch, SparseAutoencoder, TrainingState
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.parts import mean_square_error
+from lexiscope.saes.settings import SaeConfig
 
 
 class Fixed(SparseAutoencoder):

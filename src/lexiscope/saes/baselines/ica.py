@@ -25,9 +25,9 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.seeds import generator
-from lexiscope.saes.base import SaeConfig
 from lexiscope.saes.baselines.fixed import Fixed
 from lexiscope.saes.parts import signed_codes
+from lexiscope.saes.settings import SaeConfig
 
 RANK_TOLERANCE = 1e-9
 """Share of the largest variance below which a direction is rounding."""

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
-from lexiscope.saes.base import SizedConfig
 from lexiscope.saes.baselines.fixed import Fixed
 from lexiscope.saes.initialise import Init
 from lexiscope.saes.kernels.encode import encode_topk
 from lexiscope.saes.parts import make_unit_rows
+from lexiscope.saes.settings import SizedConfig
 
 
 class Config(SizedConfig):

@@ -18,8 +18,9 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes.affine import Affine
-from lexiscope.saes.base import Batch, SaeConfig, SparseAutoencoder, TrainingState
+from lexiscope.saes.base import Batch, SparseAutoencoder, TrainingState
 from lexiscope.saes.parts import mean_square_error
+from lexiscope.saes.settings import SaeConfig
 
 
 class Config(SaeConfig):

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.base import SaeConfig
 from lexiscope.saes.baselines.fixed import Fixed
+from lexiscope.saes.settings import SaeConfig
 
 
 class Config(SaeConfig):

@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.base import SaeConfig
 from lexiscope.saes.baselines.fixed import Fixed
 from lexiscope.saes.parts import signed_codes
+from lexiscope.saes.settings import SaeConfig
 
 
 class Config(SaeConfig):

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
-from lexiscope.saes.base import SaeConfig
 from lexiscope.saes.baselines.fixed import Fixed
 from lexiscope.saes.initialise import initial_directions
 from lexiscope.saes.parts import make_unit_rows
+from lexiscope.saes.settings import SaeConfig
 
 ENCODE_STEPS = 100
 FIT_STEPS = 10

@@ -15,10 +15,10 @@ from pydantic import Field
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.base import SizedConfig
 from lexiscope.saes.baselines.fixed import Fixed
 from lexiscope.saes.initialise import Init
 from lexiscope.saes.kernels.encode import encode_topk
+from lexiscope.saes.settings import SizedConfig
 
 
 class Config(SizedConfig):
