@@ -17,7 +17,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from lexiscope.core.artifact import open_artifact
 from lexiscope.core.checkpoint import Checkpoints, Keeping
 from lexiscope.core.disk import write_json
 from lexiscope.core.draft import write_artifact
-from lexiscope.core.errors import LexiscopeError
+from lexiscope.core.errors import LexiscopeError, is_out_of_memory
 from lexiscope.core.stop import Stopped
 from lexiscope.harvest.harvest import harvest
 from lexiscope.index.build import build_index
@@ -126,27 +127,39 @@ def perform(request: dict[str, Any]) -> dict[str, Any]:
     warnings.showwarning = lambda message, *_, **__: warned.append(str(message))
     out = Path(os.fsdecode(bytes.fromhex(request["out"])))
     try:
-        if request["task"] == "cli":
-            sys.argv = ["lexiscope", *request["arguments"]]
-            cli.main()
-        else:
-            again(request["task"], out, request["every"])
+        with little_memory(request["memory"]):
+            if request["task"] == "cli":
+                sys.argv = ["lexiscope", *request["arguments"]]
+                cli.main()
+            else:
+                again(request["task"], out, request["every"])
     except Stopped as error:
         return {"ended": "stopped", "kind": "Stopped", "message": str(error), "warnings": warned}
     except LexiscopeError as error:
         return {"ended": "refused", "kind": type(error).__name__, "message": str(error), "warnings": warned}
-    except MemoryError as error:
-        return {"ended": "out of memory", "kind": type(error).__name__, "message": str(error), "warnings": warned}
     except SystemExit as error:
         return {"ended": f"exit {error.code}", "kind": "", "message": "", "warnings": warned}
     except BaseException as error:  # noqa: BLE001  that is what is looked for
         return {
-            "ended": "traceback",
+            "ended": "out of memory" if isinstance(error, Exception) and is_out_of_memory(error) else "traceback",
             "kind": type(error).__name__,
             "message": "".join(traceback.format_exception(error)),
             "warnings": warned,
         }
     return {"ended": "done", "kind": "", "message": "", "warnings": warned}
+
+
+@contextmanager
+def little_memory(more_bytes: int | None) -> Iterator[None]:
+    """At most so much more than there is now."""
+    none = resource.RLIM_INFINITY
+    if more_bytes is not None:
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + more_bytes, none))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (none, none))
 
 
 def again(task: str, out: Path, every: int | None) -> None:
@@ -209,14 +222,10 @@ def child(request: dict[str, Any], shim: Shim, answer: int) -> None:
         os.setgroups([])
         os.setresgid(request["user"], request["user"], request["user"])
         os.setresuid(request["user"], request["user"], request["user"])
-    if request["memory"] is not None:
-        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + request["memory"],) * 2)
     shim.arm(request)
     found = perform(request)
     if found["ended"] == "done":
         shim.mark("done")
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2) if os.getuid() == 0 else None
     os.write(answer, json.dumps(found).encode())
 
 

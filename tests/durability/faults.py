@@ -129,7 +129,8 @@ class Driver:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(10)

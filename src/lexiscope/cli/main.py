@@ -17,10 +17,14 @@ from typing import Annotated
 import typer
 
 from lexiscope.cli import bench, demo, finetune, harvest, index, measure, train, verify, view
-from lexiscope.core.errors import InputError, LexiscopeError, one_line
+from lexiscope.core.errors import InputError, LexiscopeError, is_out_of_memory, one_line
 from lexiscope.core.stop import Stopped
 
 INTERRUPTED = "interrupted; nothing half-made has a final name, and the same command goes on from the last checkpoint"
+
+NO_MEMORY = (
+    "out of memory; smaller batches or fewer latents need less, and the same command goes on from the last checkpoint"
+)
 
 WRONG_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM}
 """What a path that was given can be; no verb needs to ask first."""
@@ -94,11 +98,24 @@ def main() -> None:
     except LexiscopeError as error:
         typer.echo(f"lexiscope: {error}", err=True)
         sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in WRONG_PATH:
+    except Exception as error:
+        if (said := _sentence(error)) is None:
             raise
-        typer.echo(f"lexiscope: {one_line(f'{error.filename}: {error.strerror}')}; give another path", err=True)
-        sys.exit(2)
+        sentence, code = said
+        typer.echo(f"lexiscope: {one_line(sentence)}", err=True)
+        sys.exit(code)
+
+
+def _sentence(error: Exception) -> tuple[str, int] | None:
+    """What to say of an error of the system that no stage has put into words, and the exit code."""
+    if is_out_of_memory(error):
+        return NO_MEMORY, 1
+    if not isinstance(error, OSError) or error.errno is None or type(error).__module__ != "builtins":
+        return None
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if error.errno in WRONG_PATH:
+        return f"{what}; give another path", 2
+    return f"{what}; mend that and give the same command again", 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lexiscope.core.errors import DiskError, InputError
+from lexiscope.core.errors import DiskError, InputError, is_out_of_memory
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -147,6 +147,8 @@ def _trouble(error: Exception, out: Path) -> tuple[int | None, str]:
     if isinstance(error, OSError):
         # What libraries derive from OSError is about networks, as are connections.
         if error.errno is None or type(error).__module__ != "builtins" or isinstance(error, ConnectionError):
+            return None, ""
+        if is_out_of_memory(error):
             return None, ""
         why = error.strerror or str(error)
         if not isinstance(error.filename, str | bytes):

@@ -13,6 +13,9 @@ LexiscopeError            exit code 1   the run failed
 
 from __future__ import annotations
 
+import errno
+
+_NO_MEMORY = ("can't allocate memory", "out of memory", "can't start new thread")
 MOST_CHARACTERS = 4000
 """Of a message; what it quotes may have been made by a stranger."""
 
@@ -58,6 +61,14 @@ class DamageError(LexiscopeError):
 
 class SweepError(LexiscopeError):
     """Some runs of a sweep failed; the others are saved."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error, however a library calls it, says that there was no memory left."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    named = type(error).__name__ in {"MemoryError", "OutOfMemoryError", "OutOfMemoryException"}
+    return named or (isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY))
 
 
 def one_line(text: str, most: int = MOST_CHARACTERS) -> str:
