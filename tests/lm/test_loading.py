@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +103,9 @@ def test_known_type_that_brings_code_loads_without_it(folder: Path) -> None:
 def test_weights_that_are_not_safetensors(folder: Path) -> None:
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    refused(folder, r"holds no model\.safetensors, and no other format")
+    refused(folder, r"holds no model\.safetensors, and no other format.*pytorch_model\.bin may run code.*safetensors")
+    (folder / "pytorch_model.bin").unlink()
+    refused(folder, r"holds no model\.safetensors, .*; save the model with save_pretrained")
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 4, 200, -1])
@@ -139,6 +143,63 @@ def test_weights_that_do_not_fit(folder: Path) -> None:
     refused(folder, r"1 tensors are missing or of another shape, such as model\.norm\.weight")
     save_file(tensors | {"model.norm.weight": norm[:5].clone()}, folder / "model.safetensors", {"format": "pt"})
     refused(folder, r"model\.norm\.weight|another shape|mismatch")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers = 1000000, but the weights are 30 tensors"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers = -1"),
+        ({"vocab_size": 10**9}, "it describes 32,000,005,872 numbers, they hold 7,920"),
+        ({"intermediate_size": 10**18}, "config.json has a wrong setting|numbers, they hold"),
+        ({"hidden_size": 10**6}, "numbers, they hold"),
+        ({"model_type": "gpt2", "n_positions": 10**9, "architectures": None}, "don't fit|numbers, they hold"),
+        ({"sliding_window": "wide"}, "."),
+    ],
+)
+def test_a_config_that_claims_more_than_the_weights_hold(folder: Path, settings: dict[str, Any], message: str) -> None:
+    """Before memory is taken for it, and before a thousand million modules are made."""
+    change_config(folder, **settings)
+    before = peak_bytes()
+    with suppress(InputError) if message == "." else pytest.raises(InputError, match=message):
+        LanguageModel(folder)
+    assert peak_bytes() - before < 400e6
+
+
+def peak_bytes() -> int:
+    """Resident memory, at its most since the process began."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def test_tables_of_labels_are_not_made(folder: Path) -> None:
+    change_config(folder, num_labels=10**9, id2label={"0": "a"})
+    assert LanguageModel(folder).num_layers == 3
+
+
+def test_an_adapter_does_not_lead_elsewhere(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/else"}')
+    refused(folder, "holds an adapter for another model; merge the two")
+
+
+def test_a_model_that_does_not_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("shapes cannot be multiplied\nmore")
+
+    monkeypatch.setattr("transformers.LlamaForCausalLM.forward", fail)
+    refused(folder, "the model does not run: shapes cannot be multiplied; check config.json")
+
+
+def test_what_a_manifest_names_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def snapshot(name: str, **options: Any) -> str:
+        asked.append(options["local_files_only"])
+        raise FileNotFoundError
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    refused("someone/model", "is not on this machine, and nothing is fetched", fetch=False)
+    refused("someone/model", "can be had from the Hugging Face hub")
+    assert asked == [True, False]
 
 
 def test_dtype_and_device(folder: Path) -> None:

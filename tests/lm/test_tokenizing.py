@@ -57,6 +57,31 @@ def test_no_usable_tokenizer(folder: Path) -> None:
         LanguageModel(folder)
 
 
+@pytest.mark.parametrize("index", [2**31, -1, "a", None])
+def test_ids_that_no_table_holds(folder: Path, index: object) -> None:
+    """The library would make a list as long as the largest one."""
+    pipeline = json.loads((folder / "tokenizer.json").read_text())
+    pipeline["model"]["vocab"]["far"] = index
+    (folder / "tokenizer.json").write_text(json.dumps(pipeline))
+    with pytest.raises(InputError, match=r"tokenizer\.json names a token"):
+        LanguageModel(folder)
+
+
+def test_a_tokenizer_that_pads_to_the_horizon(folder: Path) -> None:
+    pipeline = json.loads((folder / "tokenizer.json").read_text())
+    padding = {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None}
+    pipeline["padding"] = padding | {"pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"}
+    (folder / "tokenizer.json").write_text(json.dumps(pipeline))
+    (folder / "tokenizer_config.json").unlink()
+    assert LanguageModel(folder).tokenizer.encode("a b").ids == [3, 4]
+
+
+def test_files_beside_it_may_be_nonsense(folder: Path) -> None:
+    (folder / "added_tokens.json").write_text('{"<far>": 1000000000000}')
+    (folder / "vocab.json").write_text("[")
+    assert LanguageModel(folder).tokenizer.encode("a b").ids == [3, 4]
+
+
 def test_tokenizer_of_another_model(folder: Path) -> None:
     pipeline = json.loads((folder / "tokenizer.json").read_text())
     pipeline["model"]["vocab"] |= {f"more{i}": 64 + i for i in range(10)}

@@ -110,7 +110,7 @@ def load_module(folder: ModelFolder, *, dtype: Dtype, device: str) -> PreTrained
         raise InputError(f"can't put the model on device {device!r}: {first_line(error)}") from None
     try:  # what is wrong with a setting may show only when the model runs
         with torch.no_grad(), quiet():
-            module(torch.zeros(1, 2, dtype=torch.int64, device=module.device), use_cache=False)
+            module(torch.zeros(1, 2, dtype=torch.int64, device=module.device), use_cache=True)
     except Exception as error:
         raise InputError(f"{folder.path}: the model does not run: {first_line(error)}; check config.json") from error
     return module
@@ -200,7 +200,7 @@ def _read_config(folder: ModelFolder) -> Any:
     wanted = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     stated = folder.config.get("architectures") or ()
-    architectures = [str(name) for name in (stated if isinstance(stated, list) else [stated])]
+    architectures = [str(name) for name in (stated if isinstance(stated, list | tuple) else [stated])]
     if wanted == (None,) or (architectures and not set(wanted) & set(architectures)):
         what = ", ".join(architectures) or model_type
         raise InputError(f"{folder.path} holds {what}, which is not a causal language model; choose one that is")

@@ -231,7 +231,9 @@ class LanguageModel:
     def _end_ids(self) -> set[int]:
         stated = self.module.generation_config.eos_token_id
         ids = stated if isinstance(stated, list) else [stated]
-        return {token for token in (*ids, self.tokenizer.eos_id) if token is not None}
+        return {
+            token for token in (*ids, self.tokenizer.eos_id) if isinstance(token, int) and 0 <= token < self.vocab_size
+        }
 
     def _take(self, tokens_BC: Tensor, attention_BC: Tensor | None = None) -> Tensor:
         """The tokens on the model's device, if it can take them."""

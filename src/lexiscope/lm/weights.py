@@ -78,7 +78,7 @@ def check_sizes(path: Path, config: Any, weights: Sequence[Path]) -> None:
     tensors, numbers = _contents(weights)
     settings = config.to_dict()
     for name, value in _whole_numbers(settings):
-        if _PARTS.search(name) and value > max(_FEW_PARTS, tensors):
+        if _PARTS.search(name) and not 0 <= value <= max(_FEW_PARTS, tensors):
             raise InputError(
                 f"{path}: config.json has {name} = {value}, but the weights are {tensors} tensors; get the two from "
                 "the same place"
