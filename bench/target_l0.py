@@ -28,7 +28,7 @@ CONFIGS = {
     "jumprelu": jumprelu.Config,
     "jumprelu tanh": lambda **size: jumprelu.Config(penalty="tanh", **size),
     "gated": gated.Config,
-    "gated free rows": lambda **size: gated.Config(penalty="decoder_norm", **size),
+    "gated unit rows": lambda **size: gated.Config(penalty="l1", **size),
     "relu_l1": relu_l1.Config,
     "relu_l1 free rows": lambda **size: relu_l1.Config(penalty="decoder_norm", **size),
     "relu_l1 p = 0.5": lambda **size: relu_l1.Config(p_end=0.5, **size),

@@ -7,6 +7,7 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import Batch, TrainingState, create, transcoder
 from lexiscope.saes.affine import Affine
+from lexiscope.saes.registry import activations
 
 D, E, F, K = 12, 7, 40, 4
 IN, OUT = HookPoint.parse("mlp_in.2"), HookPoint.parse("mlp_out.2")
@@ -76,6 +77,25 @@ def test_units_that_differ_by_dimension_are_taken_over(batch):
     target = Affine(y_TE.mean(0) - 1, torch.linspace(3, 0.5, E, dtype=torch.float64))
     expected_TE = sae(source(x_TD)) / target.scale_D + target.centre_D
     sae.absorb(source, target)
+    torch.testing.assert_close(sae(x_TD), expected_TE)
+
+
+@pytest.mark.parametrize("name", activations())
+def test_units_are_taken_over_by_every_activation(batch, name):
+    """The same oracle, for weights of activations that are not at their start: thresholds, gates, magnitudes."""
+    config = transcoder.Config(num_latents=F, activation={"name": name})
+    sae = transcoder.Transcoder.from_sample(config, batch).double().eval()
+    rng = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for tensor in (*sae.parameters(), *sae.buffers()):
+            tensor.add_(0.2 * torch.rand(tensor.shape, generator=rng, dtype=torch.float64))
+    x_TD, y_TE = (tensor.double() for tensor in batch)
+    source = Affine(x_TD.mean(0) + 1, torch.linspace(0.1, 2, D, dtype=torch.float64))
+    target = Affine(y_TE.mean(0) - 1, torch.full((E,), 0.3, dtype=torch.float64))
+    expected_TE, fired = sae(source(x_TD)) / target.scale_D + target.centre_D, len(sae.encode(source(x_TD)))
+    sae.absorb(source, target)
+    assert 0 < fired < F * len(x_TD)
+    assert len(sae.encode(x_TD)) == fired
     torch.testing.assert_close(sae(x_TD), expected_TE)
 
 

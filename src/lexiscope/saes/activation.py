@@ -94,5 +94,8 @@ class Activation(nn.Module, ABC):
         """The same before the first step, when biases may move too."""
         self.calibrate(x_TD, centre_D, W_FD, b_F, l0)
 
+    def absorb_centre(self, by_centre_F: Tensor) -> None:
+        """Take over that the encoder no longer sees centred inputs: W_enc x is this much larger, b_enc smaller."""
+
     def absorb(self, scale: float) -> None:
         """Take over a change of units: scores become 1 / scale as large."""

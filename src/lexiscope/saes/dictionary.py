@@ -119,8 +119,10 @@ class LinearDictionary(SparseAutoencoder):
             return
         scale = target.scale if target.has_one_scale else 1.0
         self.W_enc_FD.mul_(source.scale_D / scale)
-        self.b_enc_F.div_(scale).sub_(self.W_enc_FD @ source.centre_D)
+        by_centre_F = self.W_enc_FD @ source.centre_D
+        self.b_enc_F.div_(scale).sub_(by_centre_F)
         self.activation.absorb(scale)
+        self.activation.absorb_centre(by_centre_F)
         self.W_dec_FD.mul_(scale / target.scale_D)
         self.b_dec_D.div_(target.scale_D).add_(target.centre_D)
 

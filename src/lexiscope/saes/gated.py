@@ -5,9 +5,11 @@
     f = H(π) ReLU(m),   x̂ = W_decᵀ f + b_dec
     L = (‖x - x̂‖² + λ Σ ReLU(π) + ‖x - x̂ - W_decᵀ (ReLU(π) - f)‖²) / D
 
-H has no gradient: the gate learns from the last two terms, in which the decoder, f and x̂ are constants, so that the
-decoder learns from the codes that will be used and never from the shrunken ReLU(π). Rows of W_dec have unit length
-(penalty "l1"), or are free and ReLU(π) costs ‖W_dec‖ as much ("decoder_norm").
+H has no gradient: the gate learns from the last two terms, in which f and x̂ are constants. In the paper the decoder is
+one too, so that it never learns from the shrunken ReLU(π) ("frozen"). Here it learns from both by default: free rows
+that are pulled only by codes part from the gates on real activations (residual stream of width 256, L0 32: FVU 0.37
+frozen, 0.090 learning; with rows of unit length 0.107 and 0.094). Rows of W_dec are free and ReLU(π) costs ‖W_dec‖ as
+much (penalty "decoder_norm"), or have unit length ("l1").
 
 Source: Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse autoencoders", section 3.2.
 T tokens, D model width, F latents, N entries with π > 0.
@@ -32,7 +34,9 @@ from lexiscope.saes.settings import SizedConfig
 
 
 class Options(activation.Options):
-    penalty: Literal["l1", "decoder_norm"] = "l1"
+    penalty: Literal["l1", "decoder_norm"] = "decoder_norm"
+    gate_decoder: Literal["learns", "frozen"] = "learns"
+    """Whether the decoder learns from the reconstruction by ReLU(π), or from that by the codes only."""
     l1_coefficient: float | None = Field(None, ge=0)
     """λ, for activations scaled to mean ‖x‖² = D. None: L0 is steered instead."""
 
@@ -78,8 +82,9 @@ class Activation(activation.Activation):
         if self.options.penalty == "decoder_norm":
             costs_N = costs_N * dictionary.row_lengths_F.index_select(0, gates.latents)
         coefficient = 1.0 if self.options.l1_coefficient is None else self.options.l1_coefficient
-        W_dec_FD = dictionary.W_dec_FD.detach()
-        rest_TD = (output_TD - decode_rows(codes, W_dec_FD)).detach()
+        rest_TD = (output_TD - decode_rows(codes, dictionary.W_dec_FD.detach())).detach()
+        frozen = self.options.gate_decoder == "frozen"
+        W_dec_FD = dictionary.W_dec_FD.detach() if frozen else dictionary.W_dec_FD
         return {
             "sparsity": coefficient * state.sparsity_scale * costs_N.sum() / batch.target_TD.numel(),
             "gate": mean_square_error(rest_TD + decode_rows(gates, W_dec_FD), batch.target_TD),
@@ -93,6 +98,10 @@ class Activation(activation.Activation):
     def calibrate(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, l0: float) -> None:
         """One number added to the bias of every gate; magnitudes do not depend on it."""
         b_F.sub_(floor_for_l0(x_TD - centre_D, W_FD, b_F, l0))
+
+    @torch.no_grad()
+    def absorb_centre(self, by_centre_F: Tensor) -> None:
+        self.b_mag_F.sub_(self.r_mag_F.exp() * by_centre_F)
 
     @torch.no_grad()
     def absorb(self, scale: float) -> None:
