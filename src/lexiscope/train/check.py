@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lexiscope.core.errors import SelfCheckError, TrainingError
+from lexiscope.core.errors import ArtifactError, SelfCheckError, TrainingError
 from lexiscope.saes import Batch, SparseAutoencoder
 
 
@@ -70,7 +70,11 @@ def check_saved(
     """
     if not math.isfinite(expected.fvu):
         raise TrainingError(f"the run has come to nothing: its FVU on held-out activations is {expected.fvu}; lower lr")
-    saved = fidelity(type(trained).read_weights(trained.settings(), folder), raw_batches, scale_D)
+    try:
+        again = type(trained).read_weights(trained.settings(), folder)
+    except ArtifactError as error:
+        raise SelfCheckError(f"the weights that were written can't be read ({error}); nothing was saved") from None
+    saved = fidelity(again, raw_batches, scale_D)
     l0_moved = abs(saved.l0 - expected.l0) > 0.002 * expected.l0 + 0.01
     fvu_moved = not abs(saved.fvu - expected.fvu) <= 0.002 * expected.fvu + 1e-5
     if l0_moved or fvu_moved:
