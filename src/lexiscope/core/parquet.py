@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 
-def connect(*, threads: int = 2) -> Any:
-    """A DuckDB connection in memory that keeps insertion order and never reaches for the network."""
+def connect(*, threads: int = 2, memory: str | None = "2GB") -> Any:
+    """A DuckDB connection in memory that keeps insertion order and never reaches for the network.
+
+    Args:
+        memory: what it may take. None: most of what there is, for whole texts of any length.
+    """
     import duckdb
 
     settings: dict[str, str | bool | list[str]] = {
         "threads": str(threads),
-        "memory_limit": "2GB",
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
+    if memory is not None:
+        settings["memory_limit"] = memory
     return duckdb.connect(":memory:", config=settings)
 
 

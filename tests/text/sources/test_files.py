@@ -240,3 +240,34 @@ def test_a_single_text_file_is_many_documents(tmp_path):
         "files:book.txt",
         "files:other.txt",
     }
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="what the system shows of itself is Linux's")
+def test_what_is_no_file_with_an_end_is_left_out(tmp_path):
+    """Reading a pipe or the kernel's log would wait for ever, reading a device would never end."""
+    os.mkfifo(tmp_path / "pipe.txt")
+    links = {
+        "null.txt": "/dev/zero",
+        "log.txt": "/proc/kmsg",
+        "self.txt": "self.txt",
+        "up": ".",
+        "gone.txt": "/nowhere",
+    }
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "folder.jsonl" / "inside.txt").write_text("inside")
+    (tmp_path / "linked.txt").symlink_to(tmp_path / "folder.jsonl" / "inside.txt")
+    assert sorted(read(tmp_path)[0].values()) == ["inside", "inside"]
+    for name in ("pipe.txt", "null.txt", "log.txt"):
+        with pytest.raises(CorpusError, match="no usable document"):
+            read(tmp_path / name)
+
+
+def test_a_parquet_file_of_nothing_does_not_take_for_ever(tmp_path):
+    """Ten million rows without text in a few kilobytes."""
+    write_parquet(tmp_path / "void.parquet", "SELECT NULL::VARCHAR AS text FROM range(10000000)")
+    corpus = Corpus(tmp_path / "void.parquet")
+    with pytest.raises(CorpusError, match="claims to hold far more than its size"):
+        list(corpus.documents())
+    assert corpus.report.skipped["record without text"] < 3_000_000

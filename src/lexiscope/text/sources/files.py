@@ -6,6 +6,7 @@ below, hidden files left out. The seed orders files; records stay in the order o
 
 What is wrong, and what happens:
     nothing at the path, a Parquet file without the column          CorpusError
+    devices, pipes, links in a circle or to nowhere                 left out
     an unreadable file, invalid UTF-8, a damaged Parquet file       the rest of the file is skipped and counted
     a broken JSON line, one above 8 MiB, no text in it              the record is skipped and counted
     a long text, whatever the length of its lines                   given in pieces, counted as split
@@ -19,6 +20,7 @@ import hashlib
 import itertools
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,7 +36,10 @@ _MAX_LINE_BYTES = 8 * 2**20
 PASSAGE_CHARACTERS = 2**14
 _PARQUET_ROWS = 64
 """Rows fetched at once."""
+_MOST_ROWS_PER_BYTE = 100
+"""Of a Parquet file. Texts have fewer; a small file of nothing would be read for days."""
 _JSON_LINES = {".jsonl", ".ndjson"}
+_OF_THE_SYSTEM = ("/proc", "/sys", "/dev")
 _CODE = {".c", ".cc", ".cpp", ".cs", ".css", ".go", ".h", ".hpp", ".java", ".js", ".json", ".kt", ".php", ".pl", ".py"}
 _CODE |= {".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".toml", ".ts", ".xml", ".yaml", ".yml"}
 _DOCS = {".htm", ".html", ".md", ".rst", ".tex"}
@@ -70,13 +75,14 @@ class Files:
         return f"files {hashlib.sha256(chr(10).join(sizes).encode()).hexdigest()[:16]}"
 
     def _files(self) -> list[Path]:
-        if self._path.is_file():
-            return [self._path]
-        return sorted(
-            path
-            for path in self._path.rglob("*")
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(self._path).parts)
-        )
+        if not self._path.is_dir():
+            return [self._path] if _is_text(self._path) else []
+        found = []
+        for folder, inner, names in os.walk(self._path):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            paths = (Path(folder, name) for name in names if not name.startswith("."))
+            found += [path for path in paths if _is_text(path)]
+        return sorted(found)
 
     def _texts(self, path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
         """(suffix of the id, text) of everything in one file."""
@@ -100,7 +106,7 @@ class Files:
     def _parquet(self, path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
         import duckdb
 
-        with connect(threads=1) as connection:
+        with connect(threads=1, memory=None) as connection:
             try:
                 table = connection.read_parquet(literal(path))
                 strings = [name for name, kind in zip(table.columns, table.types, strict=True) if kind == "VARCHAR"]
@@ -111,7 +117,7 @@ class Files:
                     )
                 table.select(duckdb.ColumnExpression(self._text_column)).create_view("texts")
                 rows = connection.execute("FROM texts")
-                number = 0
+                number, most = 0, _MOST_ROWS_PER_BYTE * (_PARQUET_ROWS + path.stat().st_size)
                 while batch := rows.fetchmany(_PARQUET_ROWS):
                     for (text,) in batch:
                         if text is None:
@@ -119,8 +125,20 @@ class Files:
                         else:
                             yield f":{number}", text
                         number += 1
+                    if number > most:
+                        report.skip("Parquet file that claims to hold far more than its size")
+                        return
             except (duckdb.Error, RuntimeError):  # RuntimeError: names or texts in it that are not UTF-8
                 report.skip("damaged Parquet file")
+
+
+def _is_text(path: Path) -> bool:
+    """Whether it is a file that ends, as devices and what the system shows of itself need not."""
+    try:
+        real = path.resolve(strict=True)
+        return stat.S_ISREG(real.stat().st_mode) and not any(real.is_relative_to(place) for place in _OF_THE_SYSTEM)
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: links in a circle
+        return False
 
 
 class _NotText(Exception):  # noqa: N818 - a signal between two functions, not an error that anyone sees
