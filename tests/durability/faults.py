@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -35,6 +34,7 @@ SPACE = frozenset({Op.CREATE, Op.WRITE, Op.SYNC, Op.RENAME, Op.TRUNCATE, Op.MKDI
 """Calls that may find no space."""
 CHANGES = SPACE | {Op.UNLINK, Op.RMDIR}
 ALL = CHANGES | {Op.OPEN, Op.READ}
+RENAMES = frozenset({Op.RENAME})
 TRANSFERS = frozenset({Op.WRITE, Op.READ})
 
 
@@ -216,17 +216,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {**found, "manifest.json": json.dumps(manifest).encode()}
 
 
-def spread(most: int, count: int) -> list[int]:
-    """Numbers from 1 to ``most``, ``count`` of them or all, evenly far apart."""
-    return sorted({1 + number * most // count for number in range(min(count, most))})
-
-
 KILLS = (Action.SIGNAL_BEFORE, Action.SIGNAL_AFTER, Action.SIGNAL_TORN)
 
 
-def kill(at: int, how: Action = Action.SIGNAL_BEFORE) -> Fault:
-    return Fault(how, signal.SIGKILL, at)
-
-
-def full_disk(at: int) -> Fault:
-    return Fault(Action.FAIL_FROM, errno.ENOSPC, at, SPACE)
+def kill(at: int, how: Action = Action.SIGNAL_BEFORE, counted: frozenset[Op] = CHANGES) -> Fault:
+    return Fault(how, signal.SIGKILL, at, counted)

@@ -11,9 +11,7 @@ import signal
 from collections import Counter
 
 import pytest
-from tests.durability.faults import KILLS, Action, Fault, Op, contents, kill
-
-RENAMES = frozenset({Op.RENAME})
+from tests.durability.faults import KILLS, RENAMES, Action, Fault, contents, kill
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ def test_killed_again_while_going_on(resumed, whole, amount, figure, task):
 def test_killed_twice_while_the_last_files_are_written(resumed, whole, amount, task):
     """Then files are there that are written again, such as a manifest; DuckDB writes beside one that is there."""
     _, renames = whole(task, RENAMES)
-    last = kill(renames)._replace(counted=RENAMES)
+    last = kill(renames, counted=RENAMES)
     for at in random.Random(task).sample(range(1, 50), amount(1, 49)):
         first, _ = resumed(task, last, kill(at))
         assert first.fired.path.endswith(".out.work/draft")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from lexiscope.core.disk import FileEntry
 from lexiscope.core.errors import ArtifactError
 from lexiscope.harvest.tensorfile import TensorWriter, map_tensor
 
@@ -41,6 +42,19 @@ def test_rows_written_in_parts_are_read_by_safetensors_and_by_the_map(tmp_path_f
     writer.finish()
     assert same_bits(load_file(path)["x"], x_TD)
     assert same_bits(map_tensor(path, "x"), x_TD)
+
+
+def test_a_writer_that_goes_on_says_how_many_rows_there_are_even_if_the_file_was_finished_before(tmp_path):
+    path, x_TD = tmp_path / "x.safetensors", torch.randn(5, 3)
+    writer = TensorWriter(path, "x", torch.float32, (3,), expected_rows=5)
+    writer.append(x_TD[:2])
+    position = writer.position()
+    writer.append(x_TD[2:4])
+    writer.finish()
+    writer = TensorWriter(path, "x", torch.float32, (3,), expected_rows=5, after=position)
+    writer.append(x_TD[2:])
+    assert writer.finish() == FileEntry.of(path)
+    assert same_bits(load_file(path)["x"], x_TD)
 
 
 def test_a_file_by_the_library_is_read_by_the_map(tmp_path):

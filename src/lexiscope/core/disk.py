@@ -97,6 +97,14 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """A folder with its parents, unless they are there; those that are new survive a power cut."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        flush(path.parent)
+
+
 def publish(partial: Path, final: Path) -> None:
     """Give a folder its final name once everything in it is on the disk. ``final`` is free, or an empty folder.
 

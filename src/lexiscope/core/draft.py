@@ -21,7 +21,7 @@ from typing import Any
 
 from lexiscope.core.artifact import FORMAT_VERSIONS, Artifact
 from lexiscope.core.checkpoint import Checkpoints, Keeping, newest_number
-from lexiscope.core.disk import FileEntry, disk_trouble, publish, remove
+from lexiscope.core.disk import FileEntry, disk_trouble, flush, make_folder, publish, remove
 from lexiscope.core.errors import InputError
 from lexiscope.core.lock import locked
 from lexiscope.core.manifest import MANIFEST, fingerprint, write_sealed
@@ -76,8 +76,9 @@ def write_artifact(
     work = _work(out)
     with disk_trouble(out):
         _check_free(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         with locked(work, str(out)):
+            flush(out.parent)  # checkpoints are only as safe as the name of the folder that holds them
             _check_free(out)  # another run may have ended meanwhile
             draft = Draft(work / "draft", Checkpoints(work / "checkpoints", identity, keeping))
             if not draft.checkpoints:

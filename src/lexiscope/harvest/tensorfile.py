@@ -136,6 +136,10 @@ class TensorWriter:
         for start in range(0, after.rows * self._row_bytes, 1 << 22):
             self._digest.update(self._file.read(min(1 << 22, after.rows * self._row_bytes - start)))
         self._file.truncate()
+        # A run that was killed while it finished the file may have left another number of rows there.
+        self._file.seek(0)
+        self._file.write(self._header(self._expected_rows))
+        self._file.seek(0, os.SEEK_END)
 
 
 def map_tensor(path: Path, name: str) -> Tensor:
