@@ -32,7 +32,7 @@ from lexiscope.core.artifact import open_artifact
 from lexiscope.core.checkpoint import Checkpoints, Keeping
 from lexiscope.core.disk import write_json
 from lexiscope.core.draft import write_artifact
-from lexiscope.core.errors import LexiscopeError, is_out_of_memory
+from lexiscope.core.errors import LexiscopeError, one_line
 from lexiscope.core.stop import Stopped
 from lexiscope.harvest.harvest import harvest
 from lexiscope.index.build import build_index
@@ -139,14 +139,21 @@ def perform(request: dict[str, Any]) -> dict[str, Any]:
         return {"ended": "refused", "kind": type(error).__name__, "message": str(error), "warnings": warned}
     except SystemExit as error:
         return {"ended": f"exit {error.code}", "kind": "", "message": "", "warnings": warned}
-    except BaseException as error:  # noqa: BLE001  that is what is looked for
-        return {
-            "ended": "out of memory" if isinstance(error, Exception) and is_out_of_memory(error) else "traceback",
-            "kind": type(error).__name__,
-            "message": "".join(traceback.format_exception(error)),
-            "warnings": warned,
-        }
+    except Exception as error:  # noqa: BLE001  whatever it is
+        if (said := cli._sentence(error)) is not None:
+            how = "out of memory" if said[0] == cli.NO_MEMORY else "refused"
+            kind = "InputError" if said[1] == 2 else type(error).__name__
+            return {"ended": how, "kind": kind, "message": one_line(said[0]), "warnings": warned}
+        return traced(error, warned)
+    except BaseException as error:  # noqa: BLE001  whatever it is
+        return traced(error, warned)
     return {"ended": "done", "kind": "", "message": "", "warnings": warned}
+
+
+def traced(error: BaseException, warned: list[str]) -> dict[str, Any]:
+    """What nobody should see."""
+    text = "".join(traceback.format_exception(error))
+    return {"ended": "traceback", "kind": type(error).__name__, "message": text, "warnings": warned}
 
 
 @contextmanager
@@ -217,11 +224,17 @@ class Shim:
         return {"calls": calls, "fired": fired, "op": op, "path": os.fsdecode(path)}
 
 
+def give_up_powers() -> None:
+    """From now on what a folder allows holds for root, too."""
+    nothing = (ctypes.c_uint32 * 6)()
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    if ctypes.CDLL(None).capset(header, nothing):
+        raise OSError("capset failed")
+
+
 def child(request: dict[str, Any], shim: Shim, answer: int) -> None:
-    if request["user"] is not None:
-        os.setgroups([])
-        os.setresgid(request["user"], request["user"], request["user"])
-        os.setresuid(request["user"], request["user"], request["user"])
+    if request["powerless"]:
+        give_up_powers()
     shim.arm(request)
     found = perform(request)
     if found["ended"] == "done":
@@ -229,8 +242,8 @@ def child(request: dict[str, Any], shim: Shim, answer: int) -> None:
     os.write(answer, json.dumps(found).encode())
 
 
-def serve_one(request: dict[str, Any], shim: Shim) -> dict[str, Any]:
-    shim.clear()
+def start(request: dict[str, Any], shim: Shim) -> tuple[int, int]:
+    """A child, and where its answer comes."""
     read, write = os.pipe()
     process = os.fork()
     if process == 0:
@@ -245,7 +258,15 @@ def serve_one(request: dict[str, Any], shim: Shim) -> dict[str, Any]:
         finally:
             os._exit(0)
     os.close(write)
-    return watched(process, read, request) | {"report": shim.report()}
+    return process, read
+
+
+def serve(request: dict[str, Any], shim: Shim) -> list[dict[str, Any]]:
+    """Run a request in as many processes at once as it asks for."""
+    shim.clear()
+    started = [start(request, shim) for _ in range(request["copies"])]
+    ended = [watched(*one, request) for one in started]
+    return [one | {"report": shim.report()} for one in ended]
 
 
 def watched(process: int, read: int, request: dict[str, Any]) -> dict[str, Any]:
@@ -289,7 +310,7 @@ def main() -> None:
         request = json.loads(line)
         if request["task"] == "index":
             WORDS()  # once, for all children
-        answers.write(json.dumps(serve_one(request, shim)) + "\n")
+        answers.write(json.dumps(serve(request, shim)) + "\n")
         answers.flush()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 HERE = Path(__file__).parent
 SECONDS = 60
@@ -147,9 +147,8 @@ class Driver:
         root: Path | None = None,
         trace: Path | None = None,
         memory: int | None = None,
-        user: int | None = None,
+        powerless: bool = False,
         arguments: Sequence[str] = (),
-        seconds: float = SECONDS,
     ) -> Ended:
         """Run a stage to its end.
 
@@ -158,40 +157,63 @@ class Driver:
             root: faults strike below this folder; by default the one in which ``out`` lies.
             trace: a file for all changes to it.
             memory: bytes it may have beyond what it has when it begins.
-            user: number of the user that it runs as.
+            powerless: what permissions say holds for it even if this is root.
+            arguments: of the task "cli".
         """
-        fault = fault or Fault()
+        (ended,) = self._ask(
+            task=task,
+            out=os.fsencode(out).hex(),
+            every=every,
+            root=os.fsencode(root or out.parent).hex(),
+            fault=fault or Fault(),
+            trace=None if trace is None else str(trace),
+            memory=memory,
+            powerless=powerless,
+            arguments=list(arguments),
+            copies=1,
+        )
+        return ended
+
+    def race(self, task: str, out: Path, copies: int) -> list[Ended]:
+        """Run a stage so many times at once."""
+        return self._ask(
+            task=task,
+            out=os.fsencode(out).hex(),
+            every=1,
+            root=os.fsencode(out.parent).hex(),
+            fault=Fault(),
+            trace=None,
+            memory=None,
+            powerless=False,
+            arguments=[],
+            copies=copies,
+        )
+
+    def _ask(self, *, fault: Fault, **request: object) -> list[Ended]:
         said = self._folder / "said.txt"
-        request = {
-            "task": task,
-            "out": os.fsencode(out).hex(),
-            "every": every,
-            "root": os.fsencode(root or out.parent).hex(),
-            "fault": {**fault._asdict(), "counted": sum(1 << op for op in fault.counted)},
-            "trace": None if trace is None else str(trace),
-            "memory": memory,
-            "user": user,
-            "arguments": list(arguments),
-            "said": str(said),
-            "seconds": seconds,
-        }
+        struck = {**fault._asdict(), "counted": sum(1 << op for op in fault.counted)}
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
+        line = json.dumps({**request, "fault": struck, "said": str(said), "seconds": SECONDS})
+        self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        report = answer["report"]
-        fired = Fired(report["fired"], Op(report["op"]), report["path"]) if report["fired"] else None
-        return Ended(
-            answer["ended"],
-            answer["kind"],
-            answer["message"],
-            answer["warnings"],
-            report["calls"],
-            fired,
-            answer["stopped"],
-            said.read_text(errors="replace"),
-        )
+        answers = json.loads(self._process.stdout.readline())
+        return [_ended(answer, said.read_text(errors="replace")) for answer in answers]
+
+
+def _ended(answer: dict[str, Any], said: str) -> Ended:
+    report = answer["report"]
+    fired = Fired(report["fired"], Op(report["op"]), report["path"]) if report["fired"] else None
+    return Ended(
+        answer["ended"],
+        answer["kind"],
+        answer["message"],
+        answer["warnings"],
+        report["calls"],
+        fired,
+        answer["stopped"],
+        said,
+    )
 
 
 def read_trace(path: Path) -> Iterator[Step]:

@@ -15,6 +15,8 @@ import pytest
 from tests.durability.conftest import SOAK
 from tests.durability.faults import ALL, CHANGES, SPACE, TRANSFERS, Action, Fault, Op, contents
 
+from lexiscope.cli.main import NO_MEMORY
+
 TASKS = ("train", "harvest", "scorecard", "index")
 RETRIED = ALL - {Op.RENAME, Op.UNLINK, Op.MKDIR, Op.RMDIR}
 KINDS = {
@@ -72,4 +74,26 @@ def test_a_stage_ends_with_a_sentence_and_goes_on_later(driver, whole, amount, f
         if harmless(kind, ended.fired):
             assert ended.how == "done", ended
         check(driver, task, out, ended, expected)
-    figure(f"disk {kind}, {task}: a sentence, then the same bytes", f"{len(places)} of {len(places)}", "all")
+    figure(f"disk {kind}, {task}: sentence, same bytes", f"{len(places)} of {len(places)}", "all")
+
+
+def test_the_program_says_it_in_one_line(driver, tmp_path):
+    """The verb itself, from its arguments to what is on the terminal."""
+    assert driver.run("harvest", tmp_path / "store").how == "done"
+    words = "train --hook resid_post.1 --set sae.architecture=topk --set sae.k=2 --set sae.num_latents=16"
+    sizes = "--set optimise.tokens=640 --set optimise.batch_tokens=64 --set optimise.heldout_tokens=50"
+    out = tmp_path / "runs" / "sae"
+    command = [*f"{words} {sizes}".split(), "--store", str(tmp_path / "store"), "--out", str(out)]
+
+    def run(fault, **settings):
+        ended = driver.run("cli", out, fault, root=tmp_path / "runs", arguments=command, **settings)
+        return ended.how, [line for line in ended.said.splitlines() if line.startswith("lexiscope: ")]
+
+    full = Fault(Action.FAIL_FROM, errno.ENOSPC, 12, SPACE)
+    assert run(full) == (
+        "exit 1",
+        [f"lexiscope: the disk of {out} is full; make room and give the same command again, or choose another --out"],
+    )
+    assert run(Fault(), memory=1 << 20) == ("exit 1", [f"lexiscope: {NO_MEMORY}"])
+    assert run(Fault()) == ("exit 0", [])
+    assert out.is_dir()

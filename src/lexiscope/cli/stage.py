@@ -70,6 +70,8 @@ def finished(
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
+    if not out.is_dir():
+        raise InputError(f"{out} exists already and is a file; choose another --out")
     artifact = open_artifact(out, kind)
     for source in made_from:
         entry = artifact.source(source.kind)

@@ -11,6 +11,7 @@ an error the folder stays only if there is something to go on from.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ from lexiscope.core.artifact import FORMAT_VERSIONS, Artifact
 from lexiscope.core.checkpoint import Checkpoints, Keeping, newest_number
 from lexiscope.core.disk import FileEntry, disk_trouble, flush, make_folder, publish, remove
 from lexiscope.core.errors import InputError
-from lexiscope.core.lock import locked
+from lexiscope.core.lock import locked, remove_held
 from lexiscope.core.manifest import MANIFEST, fingerprint, write_sealed
 
 
@@ -73,9 +74,9 @@ def write_artifact(
     sources = {} if sources is None else sources
     origins = [{"kind": item.kind, "path": str(item.path), "fingerprint": item.fingerprint} for item in made_from]
     identity = _plain({"kind": kind, "config": config, "seed": seed, "made_from": _moved(origins), "sources": sources})
-    work = _work(out)
     with disk_trouble(out):
         _check_free(out)
+        work = _work(out)
         make_folder(out.parent)
         with locked(work, str(out)):
             flush(out.parent)  # checkpoints are only as safe as the name of the folder that holds them
@@ -104,9 +105,9 @@ def write_artifact(
                 publish(draft.path, out)
             except BaseException:
                 if not draft.checkpoints:
-                    remove(work)
+                    remove_held(work)
                 raise
-            remove(work)
+            remove_held(work)
 
 
 def begun_at(out: Path) -> int | None:
@@ -124,7 +125,7 @@ def remove_leftovers(out: Path) -> None:
     work = _work(out)
     if work.is_dir():
         with suppress(InputError, OSError), locked(work, str(out)):
-            remove(work)
+            remove_held(work)
 
 
 def software() -> dict[str, str]:
@@ -148,6 +149,10 @@ def _work(out: Path) -> Path:
 
 
 def _check_free(out: Path) -> None:
+    if os.fsencode(out).decode("utf-8", "ignore") != str(out):
+        raise InputError(f"{out} is not UTF-8, and the libraries that write there need it; choose another --out")
+    if out.is_symlink():
+        raise InputError(f"{out} is a link, whose place no folder can take; give where it leads, or remove it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; choose another --out or remove it")
 

@@ -7,9 +7,10 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lexiscope.core.disk import remove
 from lexiscope.core.errors import InputError
 
 LOCK = "lock"
@@ -33,6 +34,21 @@ def locked(folder: Path, purpose: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def remove_held(folder: Path) -> None:
+    """Remove a folder that is held, its lock last: nobody else gets in while there is something to remove.
+
+    What can't be removed stays.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir():
+                remove(path)
+            elif path.name != LOCK:
+                path.unlink()
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def _take(folder: Path, purpose: str) -> int:
