@@ -14,7 +14,7 @@ from lexiscope.train.collapse import CollapseWarning, Guard
 from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.dead import DeadLatents
 from lexiscope.train.run import train
-from lexiscope.train.watch import Step
+from lexiscope.train.step import Step
 
 T, D, F = 64, 12, 30
 SHORT = TrainConfig(tokens=4_000, batch_tokens=100, warmup_steps=2, log_every_steps=4, evaluate_every_steps=20)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,9 +25,7 @@ from torch import Tensor
 from lexiscope.core.errors import TrainingError
 from lexiscope.saes import SparseAutoencoder
 from lexiscope.train.config import TrainConfig
-
-if TYPE_CHECKING:
-    from lexiscope.train.watch import Step
+from lexiscope.train.step import Step
 
 LOOK_STEPS = 10
 """Losses and outputs are looked at so often."""

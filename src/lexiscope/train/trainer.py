@@ -23,9 +23,9 @@ from lexiscope.train.precision import rounded, rounded_weights
 from lexiscope.train.schedule import learning_rate_factor
 from lexiscope.train.sparsity import Sparsity
 from lexiscope.train.spikes import Recovery, Spikes
+from lexiscope.train.step import Step
 from lexiscope.train.terms import make_term
 from lexiscope.train.terms.term import AfterStep, Term
-from lexiscope.train.watch import Step
 
 
 class Trainer:

@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from torch import Tensor
-
-from lexiscope.core.codes import SparseCodes
 from lexiscope.core.progress import Task
 from lexiscope.saes import Batch, SparseAutoencoder
 from lexiscope.train.check import fidelity
 from lexiscope.train.collapse import CollapseWarning, Guard
 from lexiscope.train.config import TrainConfig
-from lexiscope.train.dead import DeadLatents
 from lexiscope.train.sinks import Sinks
-
-
-class Step(NamedTuple):
-    """What happened in one optimizer step. Scalars stay tensors until somebody reads them."""
-
-    number: int
-    codes: SparseCodes
-    terms: dict[str, Tensor]
-    grad_norm: Tensor
-    lr: float
-    dead: DeadLatents
-    sparsity_scale: float
-    batch: Batch
-    output_TD: Tensor
-    spike: str | None = None
-    """What is wrong with its loss."""
-    left_out: bool = False
-    """Whether it was therefore not learned from."""
+from lexiscope.train.step import Step
 
 
 class Watch:
