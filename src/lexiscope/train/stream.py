@@ -10,6 +10,7 @@ from lexiscope.core.seeds import derive_seed
 from lexiscope.saes import Batch
 from lexiscope.saes.affine import Affine
 from lexiscope.train.config import TrainConfig
+from lexiscope.train.diagnose import check
 from lexiscope.train.normalise import Normalisation, fit
 from lexiscope.train.source import ActivationSource, Sites, batches_at, join, take_rows
 
@@ -35,7 +36,7 @@ class Stream:
     Everything is a function of the store and of ``data_seed``, ``batch_tokens`` and ``heldout_tokens`` in the settings.
 
     Raises:
-        InputError: too few activations.
+        InputError: too few activations, or such that nothing could be learnt from.
     """
 
     def __init__(self, store: ActivationSource, sites: Sites, config: TrainConfig) -> None:
@@ -45,11 +46,19 @@ class Stream:
         self._batch_tokens, self._seed = config.batch_tokens, config.data_seed
         sample = take_rows(store, sites, SAMPLE_TOKENS, seed=derive_seed(self._seed, "sample"), split="train")
         self._sample: Batch | None = join(sample)
+        self._check(self._sample, "sampled")
         self.heldout = take_rows(
             store, sites, config.heldout_tokens, seed=derive_seed(self._seed, "heldout"), split="heldout"
         )
+        self._check(join(self.heldout), "held-out")
         self.units = cache(self._units)
         self.sample = cache(self._normal_sample)
+
+    def _check(self, batch: Batch, what: str) -> None:
+        """Of what is written only what is not read too."""
+        check(batch.input_TD, self.sites.reads, self.widths[0], what)
+        if batch.input_TD is not batch.target_TD:
+            check(batch.target_TD, self.sites.writes, self.widths[1], what)
 
     def _units(self, how: Normalisation) -> Units:
         assert self._sample is not None
