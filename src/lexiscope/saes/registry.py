@@ -114,7 +114,11 @@ def read_config(values: dict[str, object], where: str) -> SaeConfig:
     Raises:
         InputError: no such architecture, an unknown key, or a value out of range.
     """
-    return class_of(str(values.get("architecture", "topk"))).config_type.read(values, where)
+    try:
+        found = class_of(str(values.get("architecture", "topk")))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return found.config_type.read(values, where)
 
 
 def create(config: SaeConfig, sample: Tensor | Batch, *, seed: int = 0) -> SparseAutoencoder:
