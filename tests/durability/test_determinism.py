@@ -24,7 +24,7 @@ def test_the_same_seed_gives_the_same_hashes(tmp_path, amount, figure):
     for run in range(runs):
         folder = tmp_path / str(run)
         short = ["--set", "optimise.tokens=40000"]
-        lexiscope("harvest", RECIPE, "--tokens", 12_000, "--out", folder / "store")
+        lexiscope("harvest", RECIPE, "--tokens", 12_000, "--corpus", "generated", "--out", folder / "store")
         lexiscope("train", RECIPE, "--store", folder / "store", "--out", folder / "sae", *short)
         stores.add(open_artifact(folder / "store", "store").fingerprint)
         saes.add(open_artifact(folder / "sae", "sae").fingerprint)
