@@ -35,6 +35,9 @@ EVERYWHERE = [(task, kind) for task, kind in itertools.product(TASKS, KINDS)]
 HERE_AND_THERE = [(TASKS[number % len(TASKS)], kind) for number, kind in enumerate(KINDS)]
 """Every kind once."""
 
+READING = ("ArtifactError", "SelfCheckError")
+"""What it may be called if what was written can't be read."""
+
 
 def harmless(kind, fired):
     """Whether a stage should not even notice. DuckDB and safetensors take an interrupted call for a failed one."""
@@ -49,7 +52,7 @@ def check(driver, task, out, ended, expected):
     assert ended.how in {"done", "refused"}, ended
     if ended.how == "refused":
         read = ended.fired.op in {Op.OPEN, Op.READ} or out.exists()
-        assert ended.kind in {"DiskError", "InputError", *(["ArtifactError"] if read else [])}, ended
+        assert ended.kind in {"DiskError", "InputError", *(READING if read else ())}, ended
         assert str(out.parent) in ended.message, ended
         assert ";" in ended.message, ended  # the next move
     assert {path.name for path in out.parent.iterdir()} <= {"out", ".out.work"}

@@ -35,14 +35,16 @@ def traced(driver, whole, tmp_path):
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["from the start", "going on"])
-@pytest.mark.parametrize(("task", "quick"), [("train", 10), ("harvest", 10), ("index", 1), ("scorecard", 3)])
-def test_power_is_lost(driver, whole, traced, amount, figure, tmp_path, task, quick, killed):
+@pytest.mark.parametrize(
+    ("task", "quick", "full"), [("train", 10, 600), ("harvest", 10, 600), ("index", 1, 200), ("scorecard", 3, 100)]
+)
+def test_power_is_lost(driver, whole, traced, amount, figure, tmp_path, task, quick, full, killed):
     expected, _ = whole(task)
     found = traced(task, killed)
     chance = random.Random(task)
     every = [(cut, policy) for cut in range(len(found.changes) + 1) for policy in POLICIES]
     last = (len(found.changes), "nothing but what is certain")
-    cases = [*chance.sample(every, min(len(every), amount(quick, 2000))), last]
+    cases = [*chance.sample(every, min(len(every), amount(quick, full))), last]
     seen = set()
     for number, (cut, policy) in enumerate(cases):
         files = found.after(cut, policy, chance)

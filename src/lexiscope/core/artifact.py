@@ -65,7 +65,11 @@ class Artifact:
             ArtifactError: it is not, or the manifest does not list it.
         """
         path = self.file(name)
-        if FileEntry.of(path) != FileEntry.listed(self.manifest["files"][name]):
+        try:
+            found = FileEntry.of(path)
+        except OSError as error:
+            raise ArtifactError(f"{path} can't be read ({error.strerror}); check the disk") from None
+        if found != FileEntry.listed(self.manifest["files"][name]):
             raise ArtifactError(f"{path} is damaged (its SHA-256 differs); make the {self.kind} again")
         return path
 

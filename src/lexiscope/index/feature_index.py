@@ -84,7 +84,7 @@ class FeatureIndex:
         self.num_features, self.num_tokens, self.hook = said.num_latents, said.num_tokens, said.hook
         self._kinds_of_text = said.kinds
         self._database = Database(artifact, self.num_features)
-        self._pieces = self._database.pieces()
+        self._pieces = self._read_pieces()
 
     @classmethod
     def open(cls, path: Path | str) -> FeatureIndex:
@@ -94,6 +94,10 @@ class FeatureIndex:
             ArtifactError: there is none, or it is damaged.
         """
         return cls(open_artifact(path, "index"))
+
+    @_or_damaged
+    def _read_pieces(self) -> list[str]:
+        return self._database.pieces()
 
     @_or_damaged
     def features(
