@@ -27,7 +27,7 @@ def run(
 
     from lexiscope import saes
     from lexiscope.cli.console import ConsoleProgress, say, show_json
-    from lexiscope.cli.inputs import open_model, open_store, passages
+    from lexiscope.cli.inputs import heldout_of, open_model, open_store, passages, predictions_of
     from lexiscope.cli.recipes import FinetuneRecipe
     from lexiscope.cli.stage import finished, settings
     from lexiscope.train.config import TrainConfig
@@ -59,11 +59,11 @@ def run(
             progress=ConsoleProgress(),
         )
     assert tuned.artifact is not None
-    notes = tuned.artifact.manifest
-    before, after = notes["predictions"]["before"], notes["predictions"]["after"]
+    found = heldout_of(tuned.artifact)
+    before, after = predictions_of(tuned.artifact)
     if json:
-        show_json({"sae": str(out), **notes["heldout"], "before": before, "after": after})
+        show_json({"sae": str(out), **found, "before": before, "after": after})
         return
     say(f"KL to the model {before['kl']:.4f} -> {after['kl']:.4f} nats per token of held-out text")
     say(f"cross-entropy {before['cross_entropy']:.4f} -> {after['cross_entropy']:.4f}")
-    say(f"L0 {notes['heldout']['l0']:.1f}, FVU {notes['heldout']['fvu']:.3f}, in {out}")
+    say(f"L0 {found['l0']:.1f}, FVU {found['fvu']:.3f}, in {out}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +84,35 @@ class _Model(BaseModel):
     name: str
     revision: str | None = None
     dtype: Dtype
+
+
+def heldout_of(sae: Artifact) -> dict[str, float]:
+    """How an autoencoder does on held-out text, as its training found: ``l0`` and ``fvu``.
+
+    Raises:
+        ArtifactError: it does not say.
+    """
+    found: dict[str, float] = sae.manifest.get("heldout", {})
+    _check_said(sae, found, "l0", "fvu")
+    return found
+
+
+def predictions_of(sae: Artifact) -> tuple[dict[str, float], dict[str, float]]:
+    """``kl`` and ``cross_entropy`` of the model with an autoencoder that was finetuned, before and after.
+
+    Raises:
+        ArtifactError: it does not say.
+    """
+    found = sae.manifest.get("predictions", {})
+    before, after = found.get("before", {}), found.get("after", {})
+    for figures in (before, after):
+        _check_said(sae, figures, "kl", "cross_entropy")
+    return before, after
+
+
+def _check_said(sae: Artifact, figures: Mapping[str, float], *names: str) -> None:
+    if missing := set(names) - figures.keys():
+        raise ArtifactError(f"{sae.path} does not say its held-out {', '.join(sorted(missing))}; train it again")
 
 
 def passages(

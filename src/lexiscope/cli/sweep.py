@@ -16,12 +16,14 @@ from rich.table import Table
 
 from lexiscope import saes
 from lexiscope.cli.console import ConsoleProgress, output, say, show_json
+from lexiscope.cli.inputs import heldout_of
 from lexiscope.cli.recipes import TrainRecipe
 from lexiscope.cli.stage import finished, say_begun, say_memory, value_of
+from lexiscope.core.artifact import Artifact
 from lexiscope.core.chart import Point, Series, chart
 from lexiscope.core.config import quoted
 from lexiscope.core.disk import write_text
-from lexiscope.core.errors import InputError
+from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.saes import SparseAutoencoder
 from lexiscope.saes.registry import read_config
@@ -127,8 +129,7 @@ def rows(members: Mapping[str, SparseAutoencoder]) -> list[Row]:
     found = []
     for name, sae in members.items():
         assert sae.artifact is not None
-        heldout = sae.artifact.manifest["heldout"]
-        last = json.loads(sae.artifact.file("metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        heldout, dead = heldout_of(sae.artifact), _dead_fraction(sae.artifact)
         found.append(
             Row(
                 name,
@@ -136,13 +137,22 @@ def rows(members: Mapping[str, SparseAutoencoder]) -> list[Row]:
                 sae.num_latents,
                 heldout["l0"],
                 heldout["fvu"],
-                last["dead_fraction"],
+                dead,
                 True,
             )
         )
     return sorted(
         (row._replace(pareto=not any(_beats(other, row) for other in found)) for row in found), key=lambda row: row.l0
     )
+
+
+def _dead_fraction(sae: Artifact) -> float:
+    """At the last step that was logged."""
+    file = sae.file("metrics.jsonl")
+    try:
+        return float(json.loads(file.read_text(encoding="utf-8").splitlines()[-1])["dead_fraction"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        raise ArtifactError(f"{file} does not say how many latents are dead; train it again") from None
 
 
 def _beats(one: Row, other: Row) -> bool:

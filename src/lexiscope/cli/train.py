@@ -45,6 +45,7 @@ def run(
 def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, *, json: bool) -> None:
     from lexiscope import saes
     from lexiscope.cli.console import ConsoleProgress, say, show_json
+    from lexiscope.cli.inputs import heldout_of
     from lexiscope.cli.stage import finished, say_begun, say_memory
     from lexiscope.saes.registry import read_config
     from lexiscope.train.config import TrainConfig
@@ -69,12 +70,12 @@ def _run_one(store: ActivationStore, asked: TrainRecipe, where: str, out: Path, 
         places = {"hook": sites.reads, "target": sites.writes}
         sae = train(store, sae_config, train_config, **places, out=out, recovery=recovery, progress=ConsoleProgress())
     assert sae.artifact is not None
-    manifest = sae.artifact.manifest
+    found = heldout_of(sae.artifact)
     if json:
-        show_json({"sae": str(out), "hook": str(sae.hook), "num_latents": sae.num_latents, **manifest["heldout"]})
+        show_json({"sae": str(out), "hook": str(sae.hook), "num_latents": sae.num_latents, **found})
         return
-    for name, choice in manifest["choices"].items():
+    for name, choice in sae.artifact.manifest.get("choices", {}).items():
         say(f"chose {name} = {choice['value']} ({choice['reason']})")
-    heldout = f"L0 {manifest['heldout']['l0']:.1f}, FVU {manifest['heldout']['fvu']:.3f} on held-out documents"
+    heldout = f"L0 {found['l0']:.1f}, FVU {found['fvu']:.3f} on held-out documents"
     say(f"{sae.num_latents:,} latents at {', '.join(map(str, sae.reads))}, {heldout}, in {out}")
     say(f"next: lexiscope measure {out}   lexiscope index {out}")

@@ -46,10 +46,38 @@ class _ListedSource(BaseModel):
     fingerprint: str
 
 
-class Manifest(BaseModel):
-    """What every manifest has. Other keys are notes of the kind."""
+class _ListedModel(BaseModel):
+    """What is said of a language model, where it is said."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    name: str = ""
+    revision: str | None = None
+    fingerprint: str = ""
+    tokenizer_fingerprint: str = ""
+
+
+class _ListedCorpus(BaseModel):
+    """What is said of a corpus."""
+
+    source: str = ""
+    seed: int = 0
+    text_column: str = ""
+    licences: list[str] = []
+
+
+class _Sources(BaseModel):
+    model: _ListedModel = _ListedModel()
+    corpus: _ListedCorpus = _ListedCorpus()
+
+
+class _Choice(BaseModel):
+    value: Any
+    reason: str
+
+
+class Manifest(BaseModel):
+    """What every manifest has, and the type of notes that other stages read. Other keys are notes of the kind."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
     kind: str
     format_version: int
@@ -58,9 +86,14 @@ class Manifest(BaseModel):
     seed: int | None
     config: dict[str, Any]
     made_from: list[_ListedSource]
-    sources: dict[str, Any]
+    sources: _Sources
     software: dict[str, str]
     files: Files
+    heldout_share: float = Field(0.0, ge=0, le=1)
+    heldout_tokens: int = 0
+    heldout: dict[str, float] = {}
+    predictions: dict[str, dict[str, float]] = {}
+    choices: dict[str, _Choice] = {}
 
 
 class CheckpointManifest(BaseModel):

@@ -57,7 +57,7 @@ def facts(dictionary: Dictionary, library: Library) -> DictionaryFacts:
         licences=[str(licence) for licence in corpus.get("licences", [])],
         sae_fingerprint=sae and sae["fingerprint"],
         index_fingerprint=dictionary.artifact.fingerprint,
-        made_with=manifest["software"]["lexiscope"],
+        made_with=manifest["software"].get("lexiscope", "an unknown version"),
     )
 
 
