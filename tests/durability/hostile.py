@@ -81,6 +81,8 @@ SHAPES = [
     {"name": "auxk"},
     True,
 ]
+PIECES = [b"\xff", b"\0", b"{", b"}", b"[", b'"', b"\xed\xa0\x80", b"9" * 30, b"PAR1", b"1e999", b"\\u0000", b"NaN"]
+"""What bytes of a file are mixed with."""
 NASTY: list[Any] = [*NUMBERS, *TEXTS, *SHAPES]
 
 
@@ -193,13 +195,12 @@ class Victims(NamedTuple):
 
 def victims(factory: pytest.TempPathFactory) -> Victims:
     """Made once in a session, whatever file asks first."""
-    return _victims(factory.getbasetemp())
+    return make_victims(factory.getbasetemp() / "victims")
 
 
 @functools.cache
-def _victims(base: Path) -> Victims:
-    root = base / "victims"
-    root.mkdir()
+def make_victims(root: Path) -> Victims:
+    root.mkdir(exist_ok=True)
     model, texts, run = write_model(root / "model"), root / "texts", root / "run"
     texts.mkdir()
     for name in ("quotes", "records"):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.config import Config, describe
 from lexiscope.core.disk import write_json
 from lexiscope.core.draft import write_artifact
-from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.errors import ArtifactError, InputError, one_line
 from lexiscope.core.progress import SILENT, Progress
 from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.store import ActivationStore
@@ -70,6 +70,13 @@ class Scorecard(Config):
     """Live latents by log10 of the share of tokens they fire on."""
     concepts: ConceptReport
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for name in HEADLINES:
+            if name not in self.metrics or SAE not in self.metrics[name].scores:
+                raise ValueError(f"no {name} of the autoencoder")
+        return self
+
     @property
     def columns(self) -> list[str]:
         """Names of the dictionaries, the autoencoder first."""
@@ -109,7 +116,8 @@ class Scorecard(Config):
             "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:-1]), unit])
             for name, *cells, unit in lines
         ]
-        return "\n".join([title, *table, "95 % intervals in brackets; ↑ higher is better, ↓ lower is better"])
+        shown = map(one_line, [title, *table])
+        return "\n".join([*shown, "95 % intervals in brackets; ↑ higher is better, ↓ lower is better"])
 
     def save(
         self, out: Path | str, *, config: MeasureConfig, made_from: list[Artifact], sources: dict[str, Any]

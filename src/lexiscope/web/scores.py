@@ -84,7 +84,7 @@ def matched_concepts(scorecard: Scorecard) -> dict[int, list[MatchedConcept]]:
         if best.latent is not None and best.f1 > 2 * best.chance_f1:
             concept = MatchedConcept(
                 name=best.concept,
-                definition=definitions[best.concept],
+                definition=definitions.get(best.concept, ""),
                 f1=best.f1,
                 average_precision=best.average_precision,
                 chance_f1=best.chance_f1,

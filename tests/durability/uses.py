@@ -1,0 +1,91 @@
+"""All that is read of an artifact or a model in use, in little: what a stranger's has to bear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lexiscope import saes
+from lexiscope.core.artifact import open_artifact
+from lexiscope.core.verify import verify
+from lexiscope.harvest.store import ActivationStore
+from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.lm.model import LanguageModel
+from lexiscope.measure.heldout import text_of
+from lexiscope.measure.scorecard import Scorecard
+from lexiscope.text.corpus import Corpus
+from lexiscope.web.scores import matched_concepts, score_table
+
+
+def use_store(folder: Path) -> None:
+    store = ActivationStore.open(folder)
+    for hook in store.hooks:
+        for split in ("train", "heldout"):
+            next(store.batches(hook, batch_tokens=50, seed=0, split=split, epochs=1))
+        store.rows(hook, [0, store.num_tokens - 1])
+        store.statistics(hook).summary()
+        next(store.chunks(hook))
+    store.window(3, 5, 5)
+    for column in (store.tokens_T, store.positions_T, store.starts_T, store.ends_T):
+        column.sum()
+    text_of(store)
+
+
+def use_sae(folder: Path) -> None:
+    sae = saes.load(folder)
+    x_TD = torch.ones(3, sae.width)
+    sae.reconstruct(x_TD, sae.encode(x_TD))
+    assert sae.directions_FD.isfinite().all()
+    assert [*map(str, sae.reads), *map(str, sae.writes), str(sae.hook)]
+    assert sae.artifact is not None
+    sae.artifact.source("store")
+
+
+def use_scorecard(folder: Path) -> None:
+    card = Scorecard.open(folder)
+    str(card).encode()
+    card.summary()
+    score_table(card)
+    matched_concepts(card)
+
+
+def use_index(folder: Path) -> None:
+    index = FeatureIndex.open(folder)
+    index.overview()
+    index.live()
+    for sort in ("feature", "density"):
+        index.features(sort, search="a", limit=10)
+    for feature in range(0, min(index.num_features, 1000), 9):
+        index.feature(feature).model_dump_json()
+
+
+USES = {"store": use_store, "sae": use_sae, "scorecard": use_scorecard, "index": use_index}
+
+
+def use_verified(folder: Path) -> None:
+    """`lexiscope verify` reports what is wrong; it must not stumble over it."""
+    assert all(problem.sentence for finding in verify([folder]) for problem in finding.problems)
+    open_artifact(folder, folder.name)
+
+
+def use_model(folder: Path) -> None:
+    model = LanguageModel(folder)
+    ids = model.tokenizer.encode("hello world, a").ids or [0]
+    tokens_BC = torch.tensor([ids])
+    model.read(tokens_BC, model.hook_points()[:2])
+    model.logits(tokens_BC)
+    model.unembed(torch.zeros(1, model.width))
+    model.generate("ab", max_new_tokens=2)
+    model.describe()
+    [model.tokenizer.piece(number) for number in (0, 3, model.vocab_size - 1)]
+    model.tokenizer.decode(ids)
+
+
+def use_corpus(path: Path | str) -> None:
+    corpus = Corpus(path)
+    for document in corpus.documents():
+        document.id.encode()
+        document.text.encode()
+    corpus.describe()
+    str(corpus.report)
