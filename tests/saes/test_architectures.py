@@ -119,7 +119,7 @@ def test_absorbing_a_normalisation_gives_the_same_answers_in_raw_units(place, ba
 
 def test_saved_and_loaded_is_the_same_to_the_bit(sae, place, sample_TD, tmp_path):
     _, sae.reads, sae.writes = place
-    sae.save(tmp_path / "sae", sources={"corpus": "none"}, notes={"why": "a test"})
+    sae.save(tmp_path / "sae", sources={"corpus": {"source": "none"}}, notes={"why": "a test"})
     again = saes.load(tmp_path / "sae")
     assert type(again) is type(sae)
     assert not again.training
@@ -130,7 +130,7 @@ def test_saved_and_loaded_is_the_same_to_the_bit(sae, place, sample_TD, tmp_path
     assert manifest["kind"] == "sae"
     assert manifest["config"]["reads"][0] == "resid_post.3"
     assert manifest["config"]["sae"]["architecture"] == sae.config.architecture
-    assert (manifest["why"], manifest["sources"]) == ("a test", {"corpus": "none"})
+    assert (manifest["why"], manifest["sources"]) == ("a test", {"corpus": {"source": "none"}})
     assert again.artifact.fingerprint == open_artifact(tmp_path / "sae", "sae").fingerprint
 
 
