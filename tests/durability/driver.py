@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb  # noqa: F401  so that no child has to find memory for it
 import torch
 from tests.harvest.conftest import FakeCorpus, FakeModel, byte_tokenizer
 from tests.index import world as words

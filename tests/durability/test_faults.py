@@ -97,7 +97,7 @@ def test_the_program_says_it_in_one_line(driver, tmp_path):
         "exit 1",
         [f"lexiscope: the disk of {out} is full; make room and give the same command again, or choose another --out"],
     )
-    # Where memory runs out is for the system to say; in rare places the interpreter itself can't go on.
-    assert any(run(Fault(), memory=1 << 20) == ("exit 1", [f"lexiscope: {NO_MEMORY}"]) for _ in range(4))
+    # With so little, DuckDB or the interpreter itself may fail first.
+    assert any(run(Fault(), memory=kib << 10) == ("exit 1", [f"lexiscope: {NO_MEMORY}"]) for kib in (2000, 4000, 6000))
     assert run(Fault()) == ("exit 0", [])
     assert out.is_dir()

@@ -118,7 +118,8 @@ def test_work_that_somebody_else_left(driver, whole, tmp_path):
 NO_TEXT = os.fsdecode(b"\xff\xfe")
 ODD = {
     "spaces": "a folder  with spaces ",
-    "marks": "'quotes\" $HOME `id` ; [x]*? #&|<>\\",
+    "marks": "'quotes\" $HOME `id` ; [x]*? #&|<>",
+    "backslash": "\\ \\\\",
     "newline": "two\nlines\r\x1b[31m",
     "unicode": "\u00fc\u4e2d\U0001f600\u202e",
     "dash": "--out",
@@ -144,6 +145,11 @@ def test_odd_names(driver, whole, amount, tmp_path, name):
 def test_names_that_are_no_text_are_refused_at_once(driver, tmp_path):
     for out in (tmp_path / NO_TEXT, tmp_path / NO_TEXT / "out"):
         refused(driver.run("harvest", out), "\\udcff\\udcfe", "is not UTF-8", "choose another --out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_duckdb_can_not_read_from_is_refused_at_once(driver, tmp_path):
+    refused(driver.run("harvest", tmp_path / "a\\b*"), "a\\b* has a backslash beside *", "take another name")
     assert list(tmp_path.iterdir()) == []
 
 

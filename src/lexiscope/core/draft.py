@@ -26,6 +26,7 @@ from lexiscope.core.disk import FileEntry, disk_trouble, flush, make_folder, pub
 from lexiscope.core.errors import InputError
 from lexiscope.core.lock import locked, remove_held
 from lexiscope.core.manifest import MANIFEST, fingerprint, write_sealed
+from lexiscope.core.parquet import literal
 
 
 @dataclass
@@ -79,13 +80,13 @@ def write_artifact(
         work = _work(out)
         make_folder(out.parent)
         with locked(work, str(out)):
-            flush(out.parent)  # checkpoints are only as safe as the name of the folder that holds them
-            _check_free(out)  # another run may have ended meanwhile
             draft = Draft(work / "draft", Checkpoints(work / "checkpoints", identity, keeping))
-            if not draft.checkpoints:
-                remove(draft.path)
-            draft.path.mkdir(exist_ok=True)
             try:
+                _check_free(out)  # another run may have ended meanwhile
+                flush(out.parent)  # checkpoints are only as safe as the name of the folder that holds them
+                if not draft.checkpoints:
+                    remove(draft.path)
+                draft.path.mkdir(exist_ok=True)
                 yield draft
                 files = _entries(draft)
                 manifest = {
@@ -151,6 +152,7 @@ def _work(out: Path) -> Path:
 def _check_free(out: Path) -> None:
     if os.fsencode(out).decode("utf-8", "ignore") != str(out):
         raise InputError(f"{out} is not UTF-8, and the libraries that write there need it; choose another --out")
+    literal(out)  # refuses what DuckDB could not read
     if out.is_symlink():
         raise InputError(f"{out} is a link, whose place no folder can take; give where it leads, or remove it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 
-_NO_MEMORY = ("can't allocate memory", "out of memory", "can't start new thread")
+_NO_MEMORY = ("can't allocate memory", "out of memory", "can't start new thread", "failed to map segment")
 MOST_CHARACTERS = 4000
 """Of a message; what it quotes may have been made by a stranger."""
 
@@ -68,7 +68,8 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     named = type(error).__name__ in {"MemoryError", "OutOfMemoryError", "OutOfMemoryException"}
-    return named or (isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY))
+    foreign = isinstance(error, RuntimeError | ImportError)
+    return named or (foreign and any(words in str(error) for words in _NO_MEMORY))
 
 
 def one_line(text: str, most: int = MOST_CHARACTERS) -> str:

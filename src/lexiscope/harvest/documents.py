@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lexiscope.core.errors import ArtifactError
-from lexiscope.core.parquet import connect, scan
+from lexiscope.core.parquet import connect, scan, trouble
 from lexiscope.text.document import HELDOUT_SHARE, heldout_rank
 
 LEAST_HELDOUT_SHARE = 0.05
@@ -83,5 +83,5 @@ def read_documents(path: Path, at_most: int) -> list[DocumentInfo]:
                 raise ArtifactError(f"{path} does not fit its store; harvest again")
             found = database.execute("FROM listed ORDER BY document").fetchall()
             return [DocumentInfo(*row[1:]) for row in found]
-    except (duckdb.Error, RuntimeError):  # RuntimeError: names that are not UTF-8
-        raise ArtifactError(f"{path} is damaged; harvest again") from None
+    except (duckdb.Error, RuntimeError) as error:  # RuntimeError: names that are not UTF-8
+        raise trouble(path, error, "harvest again") from None

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import ArtifactError
-from lexiscope.core.parquet import connect, scan
+from lexiscope.core.parquet import connect, scan, trouble
 from lexiscope.index.feature import SortKey
 from lexiscope.index.tables import COLUMNS
 
@@ -68,8 +68,8 @@ class Database:
             if features != num_features or tokens > MOST_TOKENS or (longest or 0) > MOST_PIECE_BYTES:
                 raise ArtifactError(f"{artifact.path} does not fit its manifest; build the index again")
             self._connection.execute(_CREATE_SUMMARIES)
-        except duckdb.Error:
-            raise ArtifactError(f"{artifact.path} is damaged; build the index again") from None
+        except duckdb.Error as error:
+            raise trouble(artifact.path, error, "build the index again") from None
 
     def pieces(self) -> list[str]:
         """The text of every token, by id."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.config import MOST_QUOTED, describe
-from lexiscope.core.errors import ArtifactError, InputError, one_line
+from lexiscope.core.errors import ArtifactError, InputError, is_out_of_memory, one_line
 from lexiscope.core.manifest import MANIFEST
 from lexiscope.index.database import EXAMPLE, SUMMARY, Database, Row
 from lexiscope.index.feature import (
@@ -66,6 +66,8 @@ def _or_damaged(
         try:
             return method(index, *asked, **named)
         except (duckdb.Error, LookupError, TypeError, ValueError, ArithmeticError) as error:
+            if is_out_of_memory(error):
+                raise
             why = one_line(f"{type(error).__name__}: {error}", MOST_QUOTED)
             raise ArtifactError(f"{index.artifact.path} is damaged ({why}); build the index again") from error
 
