@@ -211,5 +211,6 @@ def _read_config(folder: ModelFolder) -> Any:
 
 
 def _without_code(settings: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in settings.items() if key.removeprefix("_") not in (*_ASKS_FOR_CODE, *_NOT_OURS)}
+    dropped = (*_ASKS_FOR_CODE, *_NOT_OURS)
+    kept = {key: value for key, value in settings.items() if not key.lstrip("_").startswith(dropped)}
     return {key: _without_code(value) if isinstance(value, dict) else value for key, value in kept.items()}
