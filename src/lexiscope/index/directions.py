@@ -10,20 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lexiscope.lm.model import LanguageModel
+from lexiscope.index.effects import LogitEffects, logit_effects
+
+__all__ = ["LogitEffects", "Neighbours", "logit_effects", "neighbours"]
 
 _ROWS_AT_ONCE = 256
-
-
-class LogitEffects(NamedTuple):
-    """Change of each logit per unit of activation, relative to the mean change over the vocabulary."""
-
-    promoted_tokens: Tensor
-    """int64 [F, K], most promoted first."""
-    promoted_effects: Tensor
-    suppressed_tokens: Tensor
-    """int64 [F, K], most suppressed first."""
-    suppressed_effects: Tensor
 
 
 class Neighbours(NamedTuple):
@@ -31,18 +22,6 @@ class Neighbours(NamedTuple):
 
     features_FK: Tensor
     cosines_FK: Tensor
-
-
-def logit_effects(model: LanguageModel, directions_FD: Tensor, keep: int) -> LogitEffects:
-    """The most promoted and suppressed tokens of each direction; `LanguageModel.unembed` says what is left out."""
-    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    for rows_ND in torch.split(directions_FD, _ROWS_AT_ONCE):
-        effects_NV = model.unembed(rows_ND).float().cpu()[:, : model.tokenizer.vocab_size]
-        keep_here = min(keep, effects_NV.shape[1])
-        promoted = effects_NV.topk(keep_here)
-        suppressed = effects_NV.topk(keep_here, largest=False)
-        parts.append((promoted.indices, promoted.values, suppressed.indices, suppressed.values))
-    return LogitEffects(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def neighbours(directions_FD: Tensor, live_F: Tensor, keep: int) -> Neighbours:

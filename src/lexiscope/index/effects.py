@@ -1,0 +1,231 @@
+"""What features do to the logits on their own: of every feature on every token, and which features promote a token.
+
+    effect[f, v] = W_dec[f] · U[:, v],   U = the final norm's linear part, then the unembedding, centred over the tokens
+
+U is one matrix per model (`effect_matrix`), so that all effects of a dictionary are one product. It is never kept: a
+block of features is multiplied, described and forgotten, and the spread of all effects of a feature needs no product
+with the vocabulary at all (`spread_of_effects`). F features, D model width, V vocabulary, K kept, B bins, N tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lexiscope.core.errors import InputError
+from lexiscope.index.feature import Real, Record
+from lexiscope.lm.model import LanguageModel
+from lexiscope.text.tokenizer import Tokenizer
+
+NUM_BINS = 40
+_BLOCK_NUMBERS = 1 << 20
+"""Effects worked on at once: 4 MB, about what a core's cache holds."""
+_ROWS_MAPPED = 1 << 16
+"""Directions taken to float32 at once, where they are mapped from a file or of another type."""
+By = Literal["effect", "standardised", "at_mean"]
+
+
+class LogitEffects(NamedTuple):
+    """Change of each logit per unit of activation, relative to the mean change over the vocabulary."""
+
+    promoted_tokens: Tensor
+    """int64 [F, K], most promoted first."""
+    promoted_effects: Tensor
+    suppressed_tokens: Tensor
+    """int64 [F, K], most suppressed first."""
+    suppressed_effects: Tensor
+
+
+class EffectShapes(NamedTuple):
+    """How the effects of each feature lie over the whole vocabulary, the few at its ends and all others."""
+
+    low_F: Tensor
+    high_F: Tensor
+    counts_FB: Tensor
+    """int32: tokens in bins of equal width from ``low`` to ``high``."""
+    std_F: Tensor
+    skewness_F: Tensor
+    """0: as many tokens are promoted as suppressed; positive: a few are promoted, and far."""
+    kurtosis_F: Tensor
+    """3 for a bell curve, as a direction without meaning has; larger: few tokens stand out."""
+
+
+class Tokenisation(Record):
+    """One way in which a text can begin to be written."""
+
+    tokens: list[int]
+    pieces: list[str]
+
+
+class Promoter(Record):
+    """A feature, and what it does to the logit of the first token of one of the tokenisations."""
+
+    feature: int
+    effect: Real
+    """Per unit of activation, relative to the mean logit."""
+    standardised: Real
+    """The effect in standard deviations of this feature's effects over the vocabulary."""
+    at_mean: Real | None
+    """The effect at the feature's mean activation; None where that is not known."""
+    tokenisation: int
+    """Which of the tokenisations it promotes most."""
+
+
+class Promoters(Record):
+    """The features that promote a text most."""
+
+    text: str
+    tokenisations: list[Tokenisation]
+    by: By
+    features: list[Promoter]
+
+
+@torch.no_grad()
+def effect_matrix(model: LanguageModel) -> Tensor:
+    """U, float32 [D, V], as large as the unembedding, of the tokens that the tokenizer knows.
+
+    `LanguageModel.unembed` is linear, so U is what it gives for the unit vectors.
+    """
+    return model.unembed(torch.eye(model.width))[:, : model.tokenizer.vocab_size].cpu()
+
+
+@torch.no_grad()
+def describe_effects(
+    U_DV: Tensor, directions_FD: Tensor, *, keep: int, bins: int = NUM_BINS
+) -> tuple[LogitEffects, EffectShapes]:
+    """The ends and the shape of every feature's effects. What it gives is the same for any part of the features."""
+    keep = min(keep, U_DV.shape[1])
+    rows = max(_BLOCK_NUMBERS // U_DV.shape[1], 1)
+    ends: list[tuple[Tensor, ...]] = []
+    shapes: list[tuple[Tensor, ...]] = []
+    for block_ND in torch.split(directions_FD, rows):
+        effects_NV = block_ND.float().cpu() @ U_DV
+        promoted, suppressed = effects_NV.topk(keep), effects_NV.topk(keep, largest=False)
+        ends.append((promoted.indices, promoted.values, suppressed.indices, suppressed.values))
+        shapes.append(_shape(effects_NV, bins))
+    if not ends:
+        raise InputError("there are no directions to describe; give at least one")
+    return (
+        LogitEffects(*(torch.cat(column) for column in zip(*ends, strict=True))),
+        EffectShapes(*(torch.cat(column) for column in zip(*shapes, strict=True))),
+    )
+
+
+def _shape(effects_NV: Tensor, bins: int) -> tuple[Tensor, ...]:
+    """The columns of `EffectShapes`. Overwrites the effects."""
+    low_N, high_N = effects_NV.aminmax(dim=1)
+    # A feature without any effect has one bin of all tokens, the first.
+    per_unit_N = bins / (high_N - low_N).clamp_min(torch.finfo(torch.float32).tiny)
+    number, tokens = len(effects_NV), effects_NV.shape[1]
+    bin_NV = ((effects_NV - low_N[:, None]) * per_unit_N[:, None]).to(torch.int32).clamp_(0, bins - 1)
+    bin_NV += torch.arange(0, number * bins, bins, dtype=torch.int32)[:, None]
+    counts_NB = torch.bincount(bin_NV.view(-1), minlength=number * bins).view(number, bins).int()
+
+    effects_NV -= effects_NV.mean(1, keepdim=True)
+    squares_NV = effects_NV * effects_NV
+    variance_N = squares_NV.sum(1) / tokens
+    third_N = torch.linalg.vecdot(squares_NV, effects_NV) / tokens
+    fourth_N = torch.linalg.vecdot(squares_NV, squares_NV) / tokens
+    flat_N = high_N == low_N
+    skewness_N = (third_N / variance_N**1.5).masked_fill_(flat_N, 0.0)
+    kurtosis_N = (fourth_N / variance_N**2).masked_fill_(flat_N, 0.0)
+    return low_N, high_N, counts_NB, variance_N.sqrt(), skewness_N, kurtosis_N
+
+
+def logit_effects(model: LanguageModel, directions_FD: Tensor, keep: int) -> LogitEffects:
+    """The most promoted and suppressed tokens of each direction; `LanguageModel.unembed` says what is left out."""
+    return describe_effects(effect_matrix(model), directions_FD, keep=keep)[0]
+
+
+@torch.no_grad()
+def effects_on(U_DV: Tensor, directions_FD: Tensor, tokens: Sequence[int]) -> Tensor:
+    """Of every feature on some tokens, float32 [F, N]: exact, and read once from wherever the directions lie."""
+    columns_DN = U_DV[:, list(tokens)]
+    parts = [rows_RD.float().cpu() @ columns_DN for rows_RD in torch.split(directions_FD, _ROWS_MAPPED)]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def spread_of_effects(U_DV: Tensor, directions_FD: Tensor) -> Tensor:
+    """Standard deviation of each feature's effects over the vocabulary, float32 [F].
+
+    √(w · C · w) with C = covariance of U's columns [D, D]: D² instead of D · V operations per feature.
+    """
+    centred_DV = U_DV - U_DV.mean(1, keepdim=True)
+    covariance_DD = centred_DV @ centred_DV.T / U_DV.shape[1]
+    parts = []
+    for mapped_RD in torch.split(directions_FD, _ROWS_MAPPED):
+        rows_RD = mapped_RD.float().cpu()
+        parts.append(torch.linalg.vecdot(rows_RD @ covariance_DD, rows_RD).clamp_min_(0).sqrt_())
+    return torch.cat(parts)
+
+
+def tokenisations(tokenizer: Tokenizer, text: str) -> list[Tokenisation]:
+    """How a model might write a text: as it is, and with or without a space before it.
+
+    Raises:
+        InputError: there is nothing to write.
+    """
+    bare = text.removeprefix(" ")
+    found: dict[tuple[int, ...], None] = {}
+    for variant in (text, f" {bare}", bare):
+        found[tuple(tokenizer.encode(variant).ids)] = None
+    found.pop((), None)
+    if not bare or not found:
+        raise InputError("there is no token in this text; write what a feature might promote, such as Paris")
+    return [Tokenisation(tokens=list(ids), pieces=[tokenizer.piece(token) for token in ids]) for ids in found]
+
+
+def promoters(
+    U_DV: Tensor,
+    directions_FD: Tensor,
+    spread_F: Tensor,
+    tokenizer: Tokenizer,
+    text: str,
+    *,
+    by: By = "effect",
+    keep: int = 50,
+    means_F: Tensor | None = None,
+) -> Promoters:
+    """The features that promote a text most: the first token of any of its tokenisations.
+
+    A text of several tokens is told by its first one only, which other texts may share; the answer says which tokens
+    those are.
+
+    Args:
+        spread_F: from `spread_of_effects`.
+        by: the order. A long decoder row has large effects on everything; standardised, the effect counts by how far it
+            stands out from the feature's other effects, and at_mean by what the feature does when it fires.
+        means_F: mean activation of each feature over its firings, 0 for a dead one.
+
+    Raises:
+        InputError: there is nothing to promote, or ``means_F`` is missing for ``by="at_mean"``.
+    """
+    if by == "at_mean" and means_F is None:
+        raise InputError("effects at the mean activation need the mean activations of an index; give one")
+    ways = tokenisations(tokenizer, text)
+    effects_FN = effects_on(U_DV, directions_FD, [way.tokens[0] for way in ways])
+    effects_F, way_F = effects_FN.max(1)
+    standardised_F = torch.where(spread_F > 0, effects_F / spread_F, 0.0)
+    at_mean_F = None if means_F is None else effects_F * means_F
+    order_F = {"effect": effects_F, "standardised": standardised_F, "at_mean": at_mean_F}[by]
+    assert order_F is not None
+    best = order_F.topk(min(keep, len(order_F))).indices.tolist()
+    return Promoters(
+        text=text,
+        tokenisations=ways,
+        by=by,
+        features=[
+            Promoter(
+                feature=feature,
+                effect=float(effects_F[feature]),
+                standardised=float(standardised_F[feature]),
+                at_mean=None if at_mean_F is None else float(at_mean_F[feature]),
+                tokenisation=int(way_F[feature]),
+            )
+            for feature in best
+        ],
+    )
