@@ -10,7 +10,8 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from lexiscope.harvest.store import StoreChunk
 from lexiscope.text.tokenizer import Encoded
 
 HOOK = HookPoint.parse("resid_post.2")
+WRITTEN = HookPoint.parse("resid_post.3")
 CONTEXT = 64
 MODEL_WIDTH = 16
 HOSTILE = '"><img src=x onerror=alert(1)>'
@@ -170,16 +172,16 @@ class Store:
     def check_same_model(self, artifact: Artifact) -> None:
         assert not artifact.manifest["sources"]  # the autoencoders of these tests name no model
 
-    def chunks(self, hook: HookPoint, *, chunk_tokens: int = 100) -> Iterator[StoreChunk]:
-        for start in range(0, self.num_tokens, chunk_tokens):
-            yield StoreChunk(start, torch.from_numpy(self._world.codes_TF[start : start + chunk_tokens]))
+    def chunks(self, hook: HookPoint, *, chunk_tokens: int = 100, start: int = 0) -> Iterator[StoreChunk]:
+        for first in range(start, self.num_tokens, chunk_tokens):
+            yield StoreChunk(first, torch.from_numpy(self._world.codes_TF[first : first + chunk_tokens]))
 
 
 class Dictionary:
-    """Stands in for a SparseAutoencoder: an activation is its own code."""
+    """Stands in for a SparseAutoencoder: an activation is its own code. It writes one layer on, without error."""
 
     def __init__(self) -> None:
-        self.reads = self.writes = (HOOK,)
+        self.reads, self.writes = (HOOK,), (WRITTEN,)
         self.width = self.num_latents = NUM_LATENTS
         self.artifact: Any = None
         generator = torch.Generator().manual_seed(5)
@@ -188,15 +190,23 @@ class Dictionary:
     def encode(self, x_TD: torch.Tensor) -> SparseCodes:
         return SparseCodes.from_dense(x_TD)
 
+    def decode(self, codes: SparseCodes) -> torch.Tensor:
+        return codes.dense() @ self.directions_FD
+
+    def reconstruct(self, x_TD: torch.Tensor, codes: SparseCodes) -> torch.Tensor:
+        return self.decode(codes)
+
 
 class Model:
-    """Stands in for a LanguageModel: reads the codes of a text, unembeds by a random matrix."""
+    """Stands in for a LanguageModel: reads the codes of a text, adds their directions, unembeds by a random matrix."""
 
     name, fingerprint, bos, max_context, width = "words", "model of words", "never", 512, MODEL_WIDTH
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.tokenizer = world.tokenizer
+        self.vocab_size = self.tokenizer.vocab_size
+        self._visits: list[tuple[HookPoint, Callable[[torch.Tensor], torch.Tensor]]] = []
         generator = torch.Generator().manual_seed(7)
         self.W_U_DV = torch.randn(MODEL_WIDTH, self.tokenizer.vocab_size, generator=generator) / 4
 
@@ -207,8 +217,31 @@ class Model:
         effects_NV = directions_ND @ self.W_U_DV
         return effects_NV - effects_NV.mean(1, keepdim=True)
 
-    def read(self, tokens_BC: torch.Tensor, hooks: list[HookPoint]) -> dict[HookPoint, torch.Tensor]:
-        pieces = [self.tokenizer.piece(token) for token in tokens_BC[0].tolist()]
-        befores = ["", *pieces]
-        words = [Word(piece, before, inside_string=False) for piece, before in zip(pieces, befores, strict=False)]
-        return {HOOK: torch.tensor([[[fires(word) for _, fires in PREDICATES] for word in words]])}
+    def read(
+        self, tokens_BC: torch.Tensor, hooks: list[HookPoint], attention_BC: torch.Tensor | None = None
+    ) -> dict[HookPoint, torch.Tensor]:
+        rows = []
+        for tokens in tokens_BC.tolist():
+            pieces = [self.tokenizer.piece(token) for token in tokens]
+            befores = ["", *pieces]
+            words = [Word(piece, before, inside_string=False) for piece, before in zip(pieces, befores, strict=False)]
+            rows.append([[fires(word) for _, fires in PREDICATES] for word in words])
+        return {HOOK: torch.tensor(rows)}
+
+    def logits(self, tokens_BC: torch.Tensor, attention_BC: torch.Tensor | None = None) -> torch.Tensor:
+        x_BCF = self.read(tokens_BC, [HOOK])[HOOK]
+        y_BCD = x_BCF @ Dictionary().directions_FD
+        for hook, visit in self._visits:
+            if hook == HOOK:
+                visit(x_BCF)
+            else:
+                y_BCD = visit(y_BCD)
+        return y_BCD @ self.W_U_DV
+
+    @contextmanager
+    def splice(self, replacements: Mapping[HookPoint, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:
+        before, self._visits = self._visits, [*self._visits, *replacements.items()]
+        try:
+            yield
+        finally:
+            self._visits = before
