@@ -151,8 +151,7 @@ def _other_artifacts(victims: Victims) -> list[Bundle]:
         """The folder's own name is SQL."""
         inner = folder / f"x'); COPY (SELECT 1) TO '{mark.name}'; --"
         shutil.copytree(victims.run / "index", inner)
-        for path in inner.iterdir():
-            shutil.copyfile(path, folder / path.name)
+        shutil.copytree(victims.run / "index", folder, dirs_exist_ok=True)
 
     def columns(folder: Path, mark: Path) -> None:
         query = f'SELECT 1 AS "id""); COPY (SELECT 1) TO \'{mark}\'; --"'

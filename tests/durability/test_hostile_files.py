@@ -197,6 +197,7 @@ def lie(folder: Path, file: str, sql: str) -> None:
     reseal(folder)
 
 
+FIRINGS = "firings/0000000000.parquet"
 LIES = {
     (
         "index",
@@ -205,14 +206,23 @@ LIES = {
     ): 0,
     ("index", "features.parquet", "SELECT * REPLACE ([2147483647, -5]::INTEGER[] AS promoted_tokens) FROM {t}"): 0,
     ("index", "features.parquet", "SELECT * REPLACE (NULL::FLOAT[] AS kind_shares) FROM {t}"): "is damaged",
-    ("index", "features.parquet", "SELECT * REPLACE ('nan'::FLOAT AS histogram_low) FROM {t}"): 0,
+    ("index", "features.parquet", "SELECT * REPLACE ('nan'::FLOAT AS max_activation) FROM {t}"): 0,
+    ("index", "features.parquet", "SELECT * REPLACE (99999999999::BIGINT AS max_row) FROM {t}"): "is damaged",
+    ("index", "features.parquet", "SELECT * REPLACE ([3, -9]::INTEGER[] AS neighbour_features) FROM {t}"): "is damaged",
     ("index", "features.parquet", "SELECT * REPLACE (NULL::BIGINT AS firings) FROM {t}"): "is damaged",
     ("index", "features.parquet", "SELECT * REPLACE (7::INTEGER AS feature) FROM {t}"): "is damaged",
     ("index", "features.parquet", "SELECT * FROM {t} LIMIT 3"): "does not fit its manifest",
     ("index", "features.parquet", "SELECT t.* FROM {t} t, range(2000)"): "does not fit its manifest",
     ("index", "features.parquet", "SELECT feature FROM {t}"): "has not the columns",
-    ("index", "examples.parquet", "SELECT * REPLACE ([99999]::INTEGER[] AS tokens) FROM {t}"): "is damaged",
-    ("index", "examples.parquet", "SELECT * REPLACE (NULL::VARCHAR AS section) FROM {t}"): 0,
+    ("index", FIRINGS, 'SELECT * REPLACE ("row" + 1000000 AS "row") FROM {t}'): "is damaged",
+    ("index", FIRINGS, 'SELECT * REPLACE (-"row" AS "row") FROM {t}'): "is damaged",
+    ("index", FIRINGS, 'SELECT * REPLACE (NULL::BIGINT AS "row") FROM {t}'): "is damaged",
+    ("index", FIRINGS, "SELECT * REPLACE ('nan'::FLOAT AS activation) FROM {t}"): "is damaged",
+    ("index", FIRINGS, "SELECT * REPLACE (0::FLOAT AS activation) FROM {t}"): 0,
+    ("index", FIRINGS, "SELECT * REPLACE ('x' AS activation) FROM {t}"): "is damaged",
+    ("index", FIRINGS, "SELECT * FROM {t} ORDER BY activation"): "is damaged",
+    ("index", FIRINGS, "SELECT feature FROM {t}"): "is damaged",
+    ("index", FIRINGS, "SELECT * FROM {t} LIMIT 0"): 0,
     ("index", "tokens.parquet", "SELECT * FROM {t} LIMIT 2"): "is damaged",
     (
         "index",

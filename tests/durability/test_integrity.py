@@ -74,7 +74,7 @@ def made(tmp_path_factory) -> Path:
     sae = train(store, topk.Config(num_latents=48, k=4), learn, out=out / "sae")
     few = MeasureConfig(tokens=50, loss_tokens=50, concept_tokens=100, sample_tokens=100)
     measure(sae, model, store, config=few, out=out / "scorecard")
-    build_index(sae, model, store, out=out / "index", config=IndexConfig(strongest=2, per_band=1, weakest=1))
+    build_index(sae, model, store, out=out / "index", config=IndexConfig(logit_tokens=2))
     with suppress(Killed):
         every = Recovery(every_steps=2)
         train(store, topk.Config(num_latents=8, k=2), learn, out=out / "cut", recovery=every, progress=Killer())

@@ -23,9 +23,9 @@ class Split(Store):
     def width(self, hook):
         return {FIRST: CUT, LAST: NUM_LATENTS - CUT}[hook]
 
-    def chunks(self, hook, *, chunk_tokens=100):
+    def chunks(self, hook, *, chunk_tokens=100, start=0):
         part = slice(0, CUT) if hook == FIRST else slice(CUT, None)
-        for chunk in super().chunks(HOOK, chunk_tokens=chunk_tokens):
+        for chunk in super().chunks(HOOK, chunk_tokens=chunk_tokens, start=start):
             yield StoreChunk(chunk.start, chunk.x_TD[:, part])
 
 

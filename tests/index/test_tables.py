@@ -23,7 +23,10 @@ def specified(table: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("table", ["features", "examples"])
-def test_every_column_is_specified(built, tmp_path, table):
-    file = shutil.copy(built.artifact.path / f"{table}.parquet", tmp_path)
+@pytest.mark.parametrize(
+    ("table", "file"),
+    [("features", "features.parquet"), ("firings", "firings/0000000000.parquet"), ("text", "text.parquet")],
+)
+def test_every_column_is_specified(built, tmp_path, table, file):
+    file = shutil.copy(built.artifact.path / file, tmp_path)
     assert set(duckdb.read_parquet(str(file)).columns) == specified(table)

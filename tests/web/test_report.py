@@ -12,6 +12,7 @@ from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.manifest import read_sealed, write_sealed
 from lexiscope.index.database import Database
+from lexiscope.index.describe import Describer
 from lexiscope.web.library import open_run
 from lexiscope.web.report import select, write_report
 
@@ -66,8 +67,8 @@ def test_the_selection_follows_its_rule(root):
 
 
 def test_the_selection_reads_no_examples(root, monkeypatch):
-    monkeypatch.delattr(Database, "examples")
-    monkeypatch.delattr(Database, "first_examples")
+    monkeypatch.delattr(Describer, "describe")
+    monkeypatch.delattr(Database, "documents")
     found = open_run(root / "demo")
     assert len(select(found.index, found.concepts, 0.95, count=10)) == 10
 

@@ -181,11 +181,11 @@ class ActivationStore:
             raise IndexError(f"rows run from 0 to {self.num_tokens - 1}")
         return self._gather(self._known(hook), rows_T).float()
 
-    def chunks(self, hook: HookPoint | str, *, chunk_tokens: int = 8192) -> Iterator[StoreChunk]:
-        """All rows in order."""
-        for start in range(0, self.num_tokens, chunk_tokens):
-            stop = min(start + chunk_tokens, self.num_tokens)
-            yield StoreChunk(start, self._gather(self._known(hook), np.arange(start, stop)).float())
+    def chunks(self, hook: HookPoint | str, *, chunk_tokens: int = 8192, start: int = 0) -> Iterator[StoreChunk]:
+        """All rows in order, from ``start`` on."""
+        for first in range(start, self.num_tokens, chunk_tokens):
+            stop = min(first + chunk_tokens, self.num_tokens)
+            yield StoreChunk(first, self._gather(self._known(hook), np.arange(first, stop)).float())
 
     def batches(
         self,

@@ -8,24 +8,15 @@ from lexiscope.core.config import Config
 
 
 class IndexConfig(Config):
-    """Sizes of the index. The defaults give about 60 examples for a feature that fires often."""
+    """Sizes of the index. All firings are kept, whatever these are."""
 
-    strongest: int = Field(20, ge=1)
-    """Examples with the highest activations, from different contexts."""
-    per_band: int = Field(4, ge=0)
-    """Examples drawn from each tenth of the activation range."""
-    weakest: int = Field(4, ge=0)
-    """Examples with the smallest activations."""
-    tokens_before: int = Field(24, ge=0)
-    """Length of the window to the left of the token that fires; it never leaves the context."""
-    tokens_after: int = Field(12, ge=0)
-    """Length of the window to its right."""
     logit_tokens: int = Field(12, ge=1)
     """How many of the most promoted, and of the most suppressed, tokens are kept."""
-    frequent_tokens: int = Field(12, ge=1)
-    """How many of the tokens that a feature fires on most often are kept."""
+    frequent_tokens: int = Field(6, ge=1)
+    """How many of the tokens that a feature fires on most often are kept for lists and search."""
     neighbours: int = Field(8, ge=1)
     """How many of the features with the most similar decoder direction are kept."""
-    firings_at_once: int = Field(2**26, ge=1)
-    """Firings held in memory together, about 40 bytes each while they are sorted. A dictionary that fires more often is
-    indexed in several passes over the store."""
+    sampled_codes: int = Field(2**24, ge=0)
+    """Codes kept for what fires together, 4 bytes each: of all rows if they are no more, else of a sample of them."""
+    firings_at_once: int = Field(2**24, ge=1, lt=2**32)
+    """Firings held in memory together, about 60 bytes each while they are sorted. Does not show in the result."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-SortKey = Literal["feature", "firings", "density", "max_activation", "mean_activation", "variety"]
+SortKey = Literal["feature", "firings", "density", "max_activation", "mean_activation", "variety", "documents"]
 
 
 Real = Annotated[float, BeforeValidator(lambda value: float(f"{value:.6g}"))]
@@ -48,6 +48,40 @@ class PrecedingToken(Record):
     """Share of the feature's firings, 0..1."""
 
 
+class NGram(Record):
+    """Tokens that end where the feature fires."""
+
+    pieces: list[str]
+    share: Real
+    """Share of the feature's firings that end them, 0..1."""
+
+
+class PositionShare(Record):
+    """How often the feature fires at some places of a context."""
+
+    first: int
+    """The interval begins after this many tokens of the context."""
+    last: int | None
+    """It ends before this many; None: it has no end."""
+    firings: int
+    share: Real
+    """Share of the feature's firings, 0..1."""
+
+
+class CoActivation(Record):
+    """A feature that fires on the same tokens."""
+
+    feature: int
+    together: int
+    """On how many tokens of the sample both fire."""
+    share: Real
+    """Share of this feature's firings in the sample on which the other fires too, 0..1."""
+    pmi: Real
+    """Natural logarithm of how many times more often than by chance they fire together."""
+    tokens: list[str]
+    """The tokens that the other fires on most often."""
+
+
 class KindShare(Record):
     """How the firings fall on kinds of document."""
 
@@ -76,11 +110,14 @@ class ActivationHistogram(Record):
 
 
 class Example(Record):
-    """A firing with the text around it."""
+    """A place in the text, where the feature fires or where it is silent."""
 
     activation: Real
+    """0 where it is silent."""
+    row: int
+    """Of the indexed text."""
     focus: int
-    """Index of the firing token in the window."""
+    """Index of the token that this is about in the window."""
     pieces: list[str]
     activations: list[Real]
     """Activation of this feature on every token of the window."""
@@ -88,7 +125,7 @@ class Example(Record):
     kind: str
     licence: str
     position: int
-    """Index of the firing token in its document."""
+    """Index of the token in its document."""
     heldout: bool
     """Whether the document was kept from training."""
 
@@ -115,6 +152,8 @@ class FeatureSummary(Record):
     max_activation: Real
     mean_activation: Real
     """Mean over firings."""
+    documents: int
+    """In how many documents it fires."""
     variety: Real
     """Exponential of the entropy of the tokens fired on: 1 = always the same token, or never fires."""
     tokens: list[str]
@@ -124,9 +163,10 @@ class FeatureSummary(Record):
 
 
 class ListedFeature(FeatureSummary):
-    """A row of the feature list with the strongest example (none for a dead feature)."""
+    """A row of the feature list with the place of its largest activation (none for a dead feature)."""
 
     example: Example | None
+    """Only the activation of the token itself is filled in."""
 
 
 class FeaturePage(Record):
@@ -148,14 +188,24 @@ class Feature(FeatureSummary):
     histogram: ActivationHistogram
     frequent_tokens: list[FrequentToken]
     preceding_tokens: list[PrecedingToken]
+    ngrams: list[NGram]
+    positions: list[PositionShare]
     kinds: list[KindShare]
     promoted_tokens: list[TokenEffect]
     suppressed_tokens: list[TokenEffect]
     neighbours: list[Neighbour]
+    coactivations: list[CoActivation]
+    """What fires together with it most above chance, counted on the rows of the index's sample."""
+    sampled_firings: int
+    """How many of its firings are in that sample."""
     strongest: list[Example]
     bands: list[Band]
     """From the highest interval to the lowest; intervals without firings are left out."""
     weakest: list[Example]
+    silent: list[Example]
+    """Where it is silent on the tokens that it fires on most often."""
+    random: list[Example]
+    """Anywhere that it is silent."""
 
 
 class DensityHistogram(Record):

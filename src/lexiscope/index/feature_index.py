@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.config import MOST_QUOTED, describe
 from lexiscope.core.errors import ArtifactError, InputError, is_out_of_memory, one_line
 from lexiscope.core.manifest import MANIFEST
-from lexiscope.index.database import EXAMPLE, SUMMARY, Database, Row
+from lexiscope.index import examples
+from lexiscope.index.coactivation import coactivations
+from lexiscope.index.concordance.firings import Rows, Values
+from lexiscope.index.concordance.sample import SAMPLE, Sample
+from lexiscope.index.concordance.table import FiringTable
+from lexiscope.index.concordance.text import TEXT, Text, read_text
+from lexiscope.index.database import EVERYTHING, SUMMARY, Condition, Database, Row, is_feature, mentions
+from lexiscope.index.describe import POSITION_EDGES, Describer
 from lexiscope.index.feature import (
     ActivationHistogram,
     Band,
+    CoActivation,
     DensityHistogram,
     Example,
     Feature,
@@ -27,14 +37,17 @@ from lexiscope.index.feature import (
     KindShare,
     ListedFeature,
     Neighbour,
+    NGram,
     Overview,
+    PositionShare,
     PrecedingToken,
     SortKey,
     TokenEffect,
 )
-from lexiscope.index.histogram import NUM_BANDS
+from lexiscope.index.histogram import NUM_BANDS, Histogram
 
 _DENSITY_BINS_PER_DECADE = 5
+_LONGEST_NUMBER = 12
 
 
 class UnknownFeatureError(InputError):
@@ -86,7 +99,10 @@ class FeatureIndex:
         self.num_features, self.num_tokens, self.hook = said.num_latents, said.num_tokens, said.hook
         self._kinds_of_text = said.kinds
         self._database = Database(artifact, self.num_features)
-        self._pieces = self._read_pieces()
+        self._text = read_text(artifact.checked_file(TEXT))
+        self._sample = Sample.read(artifact.checked_file(SAMPLE), self._text.num_rows, self.num_features)
+        self._firings = FiringTable(artifact, self._text.num_rows)
+        self._pieces, self._firings_F = self._read_tables()
 
     @classmethod
     def open(cls, path: Path | str) -> FeatureIndex:
@@ -98,8 +114,12 @@ class FeatureIndex:
         return cls(open_artifact(path, "index"))
 
     @_or_damaged
-    def _read_pieces(self) -> list[str]:
-        return self._database.pieces()
+    def _read_tables(self) -> tuple[list[str], NDArray[np.int64]]:
+        pieces, occurrences_V = self._database.tokens()
+        if int(self._text.tokens_T.max()) >= len(pieces):
+            raise ValueError("tokens that have no text")
+        self._describer = Describer(self._text, occurrences_V)
+        return pieces, self._database.firings()
 
     @_or_damaged
     def features(
@@ -117,11 +137,13 @@ class FeatureIndex:
             search: part of a token that a feature often fires on or promotes, or ``#`` and a feature's number. Upper
                 and lower case are the same.
         """
-        rows = self._database.page(search, sort, descending=descending, limit=limit, offset=offset)
-        examples = {row[0]: self._example(row[1:]) for row in self._database.first_examples([row[0] for row in rows])}
+        condition = self._condition(search)
+        rows = self._database.page(condition, sort, descending=descending, limit=limit, offset=offset)
+        live = [row for row in rows if row[-1] >= 0]
+        peaks = dict(zip((row[0] for row in live), self._examples([self._peak(row) for row in live]), strict=True))
         return FeaturePage(
-            features=[ListedFeature(**self._summary(row).model_dump(), example=examples.get(row[0])) for row in rows],
-            matching=self._database.matching(search),
+            features=[ListedFeature(**self._summary(row[:-1]).model_dump(), example=peaks.get(row[0])) for row in rows],
+            matching=self._database.matching(condition),
             offset=offset,
             limit=limit,
             sort=sort,
@@ -137,35 +159,62 @@ class FeatureIndex:
             UnknownFeatureError: there is no feature of this number.
         """
         self.check(feature)
-        [row] = self._database.summaries([feature])
         detail = self._database.details(feature)
-        examples = self._database.examples(feature)
-        histogram = ActivationHistogram(
-            low=detail["histogram_low"], high=detail["histogram_high"], counts=detail["histogram_counts"]
-        )
+        rows_N, values_N = self._firings.of(self._database.cursor(), feature)
+        said = self._describer.describe(feature, rows_N, values_N)
+        tokens, histogram = said.tokens, said.histogram
+        sections = self._sections(said.examples)
+        coactivations, sampled = self._coactivations(feature, rows_N)
         return Feature(
-            **self._summary(row).model_dump(),
-            histogram=histogram,
+            **self._summary([detail[name] for name in SUMMARY]).model_dump(),
+            histogram=ActivationHistogram(low=histogram.low, high=histogram.high, counts=histogram.counts.tolist()),
             frequent_tokens=[
                 FrequentToken(
                     token=token, piece=self._pieces[token], share=share, coverage=coverage, mean_activation=mean
                 )
                 for token, share, coverage, mean in zip(
-                    *(detail[f"frequent_{name}"] for name in ("tokens", "shares", "coverages", "means")), strict=True
+                    *(
+                        column.tolist()
+                        for column in (tokens.tokens_K, tokens.shares_K, tokens.coverages_K, tokens.means_K)
+                    ),
+                    strict=True,
                 )
             ],
             preceding_tokens=[
                 PrecedingToken(token=token, piece=self._pieces[token], share=share)
-                for token, share in zip(detail["preceding_tokens"], detail["preceding_shares"], strict=True)
+                for token, share in zip(tokens.preceding_K.tolist(), tokens.preceding_shares_K.tolist(), strict=True)
             ],
+            ngrams=[
+                NGram(pieces=[self._pieces[token] for token in gram.tokens], share=gram.share) for gram in said.ngrams
+            ],
+            positions=_positions(said.positions),
             kinds=self._kinds(detail["kind_shares"]),
             promoted_tokens=self._effects(detail["promoted_tokens"], detail["promoted_effects"]),
             suppressed_tokens=self._effects(detail["suppressed_tokens"], detail["suppressed_effects"]),
             neighbours=self._neighbours(detail["neighbour_features"], detail["neighbour_cosines"]),
-            strongest=[self._example(entry[2:]) for entry in examples if entry[0] == "strongest"],
-            bands=self._bands(histogram, [(entry[1], entry[2:]) for entry in examples if entry[0] == "band"]),
-            weakest=[self._example(entry[2:]) for entry in examples if entry[0] == "weakest"],
+            coactivations=coactivations,
+            sampled_firings=sampled,
+            strongest=[example for _, example in sections["strongest"]],
+            bands=_bands(histogram, sections["band"]),
+            weakest=[example for _, example in sections["weakest"]],
+            silent=[example for _, example in sections["silent"]],
+            random=[example for _, example in sections["random"]],
         )
+
+    @_or_damaged
+    def firings(self, feature: int) -> tuple[Rows, Values]:
+        """Every row of the indexed text where a feature fires, ascending, and its activations there.
+
+        Raises:
+            UnknownFeatureError: there is no feature of this number.
+        """
+        self.check(feature)
+        return self._firings.of(self._database.cursor(), feature)
+
+    @property
+    def text(self) -> Text:
+        """The indexed text, by row."""
+        return self._text
 
     def check(self, feature: int) -> None:
         """Raises:
@@ -181,36 +230,91 @@ class FeatureIndex:
         """Rows of the feature list, by number."""
         return {row[0]: self._summary(row) for row in self._database.summaries(features)}
 
-    @_or_damaged
     def live(self) -> list[int]:
         """Numbers of the features that fire, ascending."""
-        return [feature for feature, firings in enumerate(self._database.firings()) if firings]
+        return np.flatnonzero(self._firings_F).tolist()
+
+    def live_before(self, feature: int) -> int | None:
+        """The nearest feature with a lower number that fires."""
+        live = np.flatnonzero(self._firings_F[: max(feature, 0)])
+        return int(live[-1]) if len(live) else None
+
+    def live_after(self, feature: int) -> int | None:
+        """The nearest feature with a higher number that fires."""
+        live = np.flatnonzero(self._firings_F[max(feature + 1, 0) :])
+        return feature + 1 + int(live[0]) if len(live) else None
 
     @_or_damaged
     def overview(self) -> Overview:
         """The dictionary as a whole."""
-        firings_F = np.array(self._database.firings(), dtype=np.int64)
-        live = firings_F[firings_F > 0]
+        live = self._firings_F[self._firings_F > 0]
         low = int(np.floor(np.log10(1 / self.num_tokens)))
         counts, _ = np.histogram(np.log10(live / self.num_tokens), bins=-low * _DENSITY_BINS_PER_DECADE, range=(low, 0))
         return Overview(
             num_features=self.num_features,
-            dead=int((firings_F == 0).sum()),
+            dead=self.num_features - len(live),
             tokens=self.num_tokens,
-            firings_per_token=float(firings_F.sum() / self.num_tokens),
+            firings_per_token=float(live.sum() / self.num_tokens),
             density=DensityHistogram(low=low, high=0, counts=counts.tolist()),
         )
 
-    def _summary(self, row: Row) -> FeatureSummary:
+    def _condition(self, search: str) -> Condition:
+        wanted = search.strip().lower()
+        if wanted.startswith("#") and wanted[1:].isdecimal() and len(wanted) < _LONGEST_NUMBER:
+            return is_feature(int(wanted[1:]))
+        if not wanted:
+            return EVERYTHING
+        return mentions([token for token, piece in enumerate(self._pieces) if wanted in piece.lower()])
+
+    def _summary(self, row: Sequence[Any]) -> FeatureSummary:
         named = dict(zip(SUMMARY, row, strict=True))
         for column in ("tokens", "promoted"):
             named[column] = [self._pieces[token] for token in named[column]]
         return FeatureSummary(**named)
 
-    def _example(self, row: Row) -> Example:
-        named = dict(zip(EXAMPLE, row, strict=True))
-        pieces = [self._pieces[token] for token in named.pop("tokens")]
-        return Example(pieces=pieces, document=named.pop("id"), **named)
+    def _peak(self, row: Row) -> examples.Example:
+        """The place of a feature's largest activation, which is all that is known of it here."""
+        focus, tokens_W = self._describer.window(row[-1])
+        activations_W = np.zeros(len(tokens_W), np.float32)
+        activations_W[focus] = activation = row[SUMMARY.index("max_activation")]
+        return examples.Example("strongest", 0, row[-1], activation, focus, tokens_W, activations_W)
+
+    def _examples(self, chosen: Sequence[examples.Example]) -> list[Example]:
+        rows_E = np.array([example.row for example in chosen], np.int64)
+        ordinals_E, positions_E = self._text.documents(rows_E).tolist(), self._text.positions(rows_E).tolist()
+        documents = self._database.documents(sorted(set(ordinals_E)))
+        made = []
+        for example, ordinal, position in zip(chosen, ordinals_E, positions_E, strict=True):
+            document, kind, licence, heldout = documents[ordinal]
+            made.append(
+                Example(
+                    activation=example.activation,
+                    row=example.row,
+                    focus=example.focus,
+                    pieces=[self._pieces[token] for token in example.tokens_W.tolist()],
+                    activations=example.activations_W.tolist(),
+                    document=document,
+                    kind=kind,
+                    licence=licence,
+                    position=position,
+                    heldout=heldout,
+                )
+            )
+        return made
+
+    def _sections(self, chosen: Sequence[examples.Example]) -> dict[str, list[tuple[int, Example]]]:
+        """Examples with their bands, by section."""
+        sections: dict[str, list[tuple[int, Example]]] = defaultdict(list)
+        for example, made in zip(chosen, self._examples(chosen), strict=True):
+            sections[example.section].append((example.band, made))
+        return sections
+
+    def _coactivations(self, feature: int, rows_N: Rows) -> tuple[list[CoActivation], int]:
+        """What fires together with a feature most above chance, and on how many of its firings that was counted."""
+        found = coactivations(self._sample, feature, rows_N, self._firings_F, self._text.num_rows)
+        summaries = self.summaries([other.feature for other in found.best])
+        best = [CoActivation(**other._asdict(), tokens=summaries[other.feature].tokens) for other in found.best]
+        return best, found.sampled
 
     def _effects(self, tokens: list[int], effects: list[float]) -> list[TokenEffect]:
         return [
@@ -233,21 +337,29 @@ class FeatureIndex:
             for feature, cosine in zip(features, cosines, strict=True)
         ]
 
-    def _bands(self, histogram: ActivationHistogram, examples: list[tuple[int, Row]]) -> list[Band]:
-        bins = len(histogram.counts) // NUM_BANDS
-        width = (histogram.high - histogram.low) / NUM_BANDS
-        total = sum(histogram.counts)
-        bands = []
-        for band in reversed(range(NUM_BANDS)):
-            firings = sum(histogram.counts[band * bins : (band + 1) * bins])
-            if firings:
-                bands.append(
-                    Band(
-                        low=histogram.low + band * width,
-                        high=histogram.low + (band + 1) * width,
-                        firings=firings,
-                        share=firings / total,
-                        examples=[self._example(row) for of, row in examples if of == band],
-                    )
-                )
-        return bands
+
+def _bands(histogram: Histogram, examples: Sequence[tuple[int, Example]]) -> list[Band]:
+    bins = len(histogram.counts) // NUM_BANDS
+    width = (histogram.high - histogram.low) / NUM_BANDS
+    firings = histogram.counts.reshape(NUM_BANDS, bins).sum(1).tolist()
+    return [
+        Band(
+            low=histogram.low + band * width,
+            high=histogram.low + (band + 1) * width,
+            firings=firings[band],
+            share=firings[band] / sum(firings),
+            examples=[example for of, example in examples if of == band],
+        )
+        for band in reversed(range(NUM_BANDS))
+        if firings[band]
+    ]
+
+
+def _positions(counts: NDArray[np.int64]) -> list[PositionShare]:
+    """Up to the last interval in which it fires."""
+    edges = [*POSITION_EDGES.tolist(), None]
+    used = len(np.trim_zeros(counts, "b"))
+    return [
+        PositionShare(first=edges[place], last=edges[place + 1], firings=count, share=count / int(counts.sum()))
+        for place, count in enumerate(counts[:used].tolist())
+    ]

@@ -1,4 +1,4 @@
-"""Windows: the text around a row of the store, never leaving its context. R rows, W tokens in a window."""
+"""Windows: the text around a row, never leaving its context. R rows, W tokens in a window."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lexiscope.index.concordance.text import Text
+
 Ints = NDArray[np.int64]
 
 _NEAR_BEFORE, _NEAR_AFTER = 6, 3
@@ -14,15 +16,12 @@ _NEAR_BEFORE, _NEAR_AFTER = 6, 3
 
 
 class Windows:
-    """Cuts windows out of the stored token ids."""
+    """Cuts windows out of a text."""
 
-    def __init__(self, tokens_T: NDArray[np.integer], contexts_T: NDArray[np.integer], before: int, after: int) -> None:
-        self._tokens_T = np.asarray(tokens_T)
+    def __init__(self, text: Text, before: int, after: int) -> None:
+        self._tokens_T = text.tokens_T
         self._before, self._after = before, after
-        changes = np.flatnonzero(np.diff(np.asarray(contexts_T))) + 1
-        self._starts = np.concatenate([[0], changes, [len(self._tokens_T)]]).astype(np.int64)
-        self._first_T = np.zeros(len(self._tokens_T), dtype=bool)
-        self._first_T[self._starts[:-1]] = True
+        self._starts = np.append(text.context_starts(), text.num_rows)
         random = np.random.default_rng(0)
         self._multipliers = random.integers(2**63, size=_NEAR_BEFORE + 1 + _NEAR_AFTER, dtype=np.int64) | 1
 
@@ -30,9 +29,10 @@ class Windows:
         """Which context each row is in: an ordinal from 0."""
         return np.searchsorted(self._starts, rows_R, side="right") - 1
 
-    def has_previous(self, rows_R: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Whether the row before each row is in the same context."""
-        return ~self._first_T[rows_R]
+    def places(self, rows_R: Ints) -> Ints:
+        """How many rows of its context stand before each row."""
+        places_R: Ints = rows_R - self._starts[self.context(rows_R)]
+        return places_R
 
     def spans(self, rows_R: Ints) -> tuple[Ints, Ints]:
         """First row and last row + 1 of the window around each row."""
@@ -51,4 +51,4 @@ class Windows:
             return cast(Ints, (tokens_RW * self._multipliers).sum(axis=1))
 
     def tokens(self, first: int, last: int) -> NDArray[np.int32]:
-        return self._tokens_T[first:last].astype(np.int32)
+        return self._tokens_T[first:last]

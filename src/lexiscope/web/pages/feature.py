@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-
 from lexiscope.index.feature import Feature
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.scores import Fidelity, MatchedConcept, fidelity
@@ -27,13 +25,11 @@ class FeatureView(View):
 
 def read(library: AnyLibrary, name: str, feature: int) -> FeatureView:
     found = library.dictionary(name)
-    live = found.index.live()
-    before, after = bisect_left(live, feature), bisect_right(live, feature)
     return FeatureView(
         dictionary=facts(found, library),
         fidelity=fidelity(found.scorecard) if found.scorecard else None,
         feature=found.index.feature(feature),
         concepts=found.concepts.get(feature, []),
-        previous=live[before - 1] if before else None,
-        next=live[after] if after < len(live) else None,
+        previous=found.index.live_before(feature),
+        next=found.index.live_after(feature),
     )

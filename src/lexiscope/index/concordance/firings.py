@@ -1,0 +1,146 @@
+"""Firings: "latents of each token" turned into "tokens of each latent".
+
+Codes arrive token by token and are sorted by latent whenever enough of them have come together: a run. Runs are merged
+for a block of latents at a time, so that nothing has to fit into memory but one run or one block, and neither shows in
+the result. N firings, F latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lexiscope.core.codes import SparseCodes
+
+Rows = NDArray[np.int64]
+Values = NDArray[np.float32]
+
+_POSITION_BITS = 32
+_MOST_LATENTS = 1 << 20
+
+
+class Firings(NamedTuple):
+    """Firings of the latents ``low <= latent < high``, sorted by latent and then by row.
+
+    Attributes:
+        offsets: int64 [high - low + 1]; latent f owns the entries ``offsets[f - low]:offsets[f - low + 1]``.
+        rows: int64 [N], ascending within a latent.
+        values: float32 [N], activations, never 0.
+    """
+
+    low: int
+    high: int
+    offsets: NDArray[np.int64]
+    rows: Rows
+    values: Values
+
+    def latents(self) -> NDArray[np.int64]:
+        """The latent of every firing, less ``low``: int64 [N]."""
+        return np.repeat(np.arange(self.high - self.low), np.diff(self.offsets))
+
+    def pieces(self, at_most: int) -> Iterator[Firings]:
+        """The same in ranges of latents with at most so many firings each, or with a single latent."""
+        for low, high in ranges(np.diff(self.offsets), at_most):
+            span = slice(self.offsets[low], self.offsets[high])
+            offsets = self.offsets[low : high + 1] - self.offsets[low]
+            yield Firings(self.low + low, self.low + high, offsets, self.rows[span], self.values[span])
+
+    def of(self, latent: int) -> tuple[Rows, Values]:
+        """Rows on which one latent fires, ascending, and its activations there."""
+        span = slice(self.offsets[latent - self.low], self.offsets[latent - self.low + 1])
+        return self.rows[span], self.values[span]
+
+
+class Run(NamedTuple):
+    """All firings of some consecutive rows of the text, sorted by latent and then by row."""
+
+    counts_F: NDArray[np.int64]
+    rows: Rows
+    values: Values
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """For a checkpoint."""
+        return {f"run/{name}": torch.from_numpy(array) for name, array in self._asdict().items()}
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> Self:
+        return cls(*(tensors[f"run/{name}"].numpy() for name in cls._fields))
+
+
+class Gathering:
+    """Codes as they arrive, in order of rows, until they are made a run."""
+
+    def __init__(self, num_latents: int) -> None:
+        self._num_latents = num_latents
+        self._parts: list[tuple[NDArray[np.int64], Rows, Values]] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        """How many firings wait."""
+        return self._size
+
+    def add(self, codes: SparseCodes, start: int) -> None:
+        """Codes of the rows ``start``, ``start + 1`` …; entries of value zero are left out."""
+        codes = codes.fired()
+        rows = np.repeat(np.arange(start, start + codes.num_tokens), codes.counts().cpu().numpy())
+        self._parts.append((codes.latents.cpu().numpy(), rows, codes.values.float().cpu().numpy()))
+        self._size += len(rows)
+
+    def take(self) -> Run:
+        """What has arrived since the last run."""
+        latents = _joined([part[0] for part in self._parts], np.int64)
+        rows = _joined([part[1] for part in self._parts], np.int64)
+        values = _joined([part[2] for part in self._parts], np.float32)
+        self._parts.clear()
+        self._size = 0
+        counts_F = np.bincount(latents, minlength=self._num_latents)
+        return Run(counts_F, *_sorted(latents, rows, values))
+
+
+def ranges(counts_F: NDArray[np.int64], at_most: int) -> Iterator[tuple[int, int]]:
+    """Consecutive latents, at most 2^20 of them, with at most so many firings together; one with more stands alone."""
+    ends_F = counts_F.cumsum()
+    low = 0
+    while low < len(counts_F):
+        before = ends_F[low - 1] if low else 0
+        high = int(np.searchsorted(ends_F, before + at_most, side="right"))
+        high = min(max(low + 1, high), low + _MOST_LATENTS)
+        yield low, high
+        low = high
+
+
+def merged(runs: Sequence[Run], low: int, high: int) -> Firings:
+    """The firings of some latents in all runs, which must come in order of their rows."""
+    counts = [run.counts_F[low:high] for run in runs]
+    spans = [
+        slice(begin := int(run.counts_F[:low].sum()), begin + int(of.sum()))
+        for run, of in zip(runs, counts, strict=True)
+    ]
+    offsets = np.zeros(high - low + 1, np.int64)
+    np.cumsum(np.sum(counts, axis=0, dtype=np.int64), out=offsets[1:])
+    rows = _joined([run.rows[span] for run, span in zip(runs, spans, strict=True)], np.int64)
+    values = _joined([run.values[span] for run, span in zip(runs, spans, strict=True)], np.float32)
+    if len(runs) > 1:
+        latents = np.concatenate([np.repeat(np.arange(high - low), of) for of in counts])
+        rows, values = _sorted(latents, rows, values)
+    return Firings(low, high, offsets, rows, values)
+
+
+def _sorted(latents: NDArray[np.int64], rows: Rows, values: Values) -> tuple[Rows, Values]:
+    """By latent; what is equal stays in order: a sort of distinct numbers is several times faster than a stable one."""
+    assert len(latents) < 1 << _POSITION_BITS
+    keys = latents << _POSITION_BITS
+    keys |= np.arange(len(latents))
+    keys.sort()
+    keys &= (1 << _POSITION_BITS) - 1
+    return rows[keys], values[keys]
+
+
+def _joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray:  # type: ignore[type-arg]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
