@@ -6,13 +6,14 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lexiscope import saes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.ablation import Window, ablate
+from lexiscope.index.ablation import Window, ablate, windows_at
 from lexiscope.index.changes import bootstrap
 from lexiscope.index.contexts import Contexts, encode
 from lexiscope.lm.model import LanguageModel
@@ -276,3 +277,13 @@ def test_what_is_not_there_is_said(demo, feature, focus, sentence):
     sae, _ = dictionary(demo, windows_of(demo), ["resid_post.1"])
     with pytest.raises(InputError, match=sentence):
         ablate(demo, sae, feature, [Window([5, 6, 7], focus)])
+
+
+def test_windows_begin_where_their_context_does():
+    tokens_T, starts = np.arange(100, 120, dtype=np.int32), np.array([0, 5, 12])
+    cases = {0: (0, 3), 4: (0, 5), 5: (5, 8), 11: (5, 12), 12: (12, 15), 19: (12, 20)}
+    for (row, (first, end)), window in zip(
+        cases.items(), windows_at(tokens_T, starts, list(cases), after=2), strict=True
+    ):
+        assert window == Window(list(range(100 + first, 100 + end)), row - first)
+        assert window.tokens[window.focus] == 100 + row

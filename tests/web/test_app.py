@@ -183,7 +183,8 @@ def test_typed_text_gives_the_codes_of_its_tokens(client):
     """In the world, feature 2 is "def" with 6.0, which is also its largest activation."""
     answer = client.post("/d/demo/text.json", json={"text": "def f(x):\n"}).json()
     assert "".join(token["piece"] for token in answer["tokens"]).startswith("def")
-    assert {"feature": 2, "activation": 6.0, "relative": 1.0} in answer["tokens"][0]["firings"]
+    [firing] = [firing for firing in answer["tokens"][0]["firings"] if firing["feature"] == 2]
+    assert (firing["activation"], firing["relative"]) == (6.0, 1.0)
     assert next(entry["tokens"] for entry in answer["features"] if entry["feature"] == 2) == 1
     assert answer["left_out"] == 0
 

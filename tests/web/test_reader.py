@@ -1,13 +1,24 @@
-"""Oracle: a folder laid out as the Hugging Face hub's cache, and a network that notes who calls."""
+"""What a server asks of the model. Oracles: a folder laid out as the Hugging Face hub's cache, a network that notes who
+calls, and the functions of `lexiscope.index` themselves."""
 
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
-from lexiscope.core.artifact import Artifact
+from lexiscope import saes
+from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.errors import InputError
+from lexiscope.core.hookpoint import HookPoint
+from lexiscope.index.ablation import Window, ablate
+from lexiscope.index.by_example import Marked, find_by_example
+from lexiscope.index.effects import map_directions
+from lexiscope.index.reading import read_texts
+from lexiscope.lm.model import LanguageModel
+from lexiscope.saes import topk
 from lexiscope.web.reader import TextReader
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -54,3 +65,97 @@ def test_a_model_in_a_folder_is_read_where_it_was(calls, tmp_path):
     with pytest.raises(InputError, match="no model folder at /nowhere/small"):
         reader_of("/nowhere/small", None, tmp_path).read("text")
     assert calls == []
+
+
+TEXT = "def f(x):\n    return x\n"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LanguageModel("demo")
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    """A small dictionary of the demo model on disk."""
+    hook = HookPoint.parse("resid_post.1")
+    x_1CD = model.read(torch.tensor([model.tokenizer.encode(TEXT * 4).ids]), [hook])[hook]
+    sae = saes.create(topk.Config(num_latents=32, k=4, init="data"), x_1CD[0])
+    out = tmp_path_factory.mktemp("reader") / "sae"
+    sae.save(out, hook=hook)
+    return out
+
+
+def demo_reader(model, folder) -> TextReader:
+    named = {"name": "demo", "revision": None, "fingerprint": model.fingerprint}
+    index = Artifact(folder, {"config": {"hook": "resid_post.1"}, "sources": {"model": named}})
+    return TextReader(index, open_artifact(folder, "sae"))
+
+
+def test_it_answers_as_the_functions_do(model, folder):
+    """Oracle: the same asked of `lexiscope.index` with the model and the loaded dictionary at hand."""
+    sae, reader = saes.load(folder), demo_reader(model, folder)
+    ids = model.tokenizer.encode(TEXT).ids
+    assert reader.read(TEXT) == read_texts(model, sae, [TEXT])[0]
+    feature = reader.read(TEXT).tokens[4].firings[0].feature
+    found = reader.ablate(feature, [Window(ids, 4)])
+    assert found == ablate(model, sae, feature, [Window(ids, 4)])
+    assert found.fired == 1
+    assert reader.by_example([TEXT], ["a b"]) == find_by_example(model, sae, [TEXT], ["a b"])
+
+
+def test_directions_on_the_disk_promote_as_those_in_memory(model, folder):
+    mapped, loaded = demo_reader(model, folder), demo_reader(model, folder)
+    loaded.read("a")
+    assert torch.equal(map_directions(open_artifact(folder, "sae")), saes.load(folder).directions_FD)
+    assert mapped.promotes("return", by="standardised") == loaded.promotes("return", by="standardised")
+    assert "_parts" not in mapped.__dict__
+    assert mapped._model.fingerprint == model.fingerprint
+
+
+def test_a_dictionary_that_writes_elsewhere_promotes_nothing(model, tmp_path):
+    sae = topk.TopK(topk.Config(num_latents=4, k=1), model.width)
+    sae.save(tmp_path / "sae", hook=HookPoint.parse("mlp_in.1"))
+    with pytest.raises(InputError, match=r"mlp_in\.1"):
+        demo_reader(model, tmp_path / "sae").promotes("a")
+
+
+def test_questions_of_several_threads_wait_for_each_other(model, folder):
+    """Oracle: the answers of one thread."""
+    reader = demo_reader(model, folder)
+    texts = [f"def f{number}(x): return {number}" for number in range(8)]
+    alone = [reader.read(text) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(reader.read, texts)) == alone
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda reader: reader.read("x" * 4001), "4001 characters"),
+        (lambda reader: reader.read(""), "nothing to read"),
+        (lambda reader: reader.promotes(""), "no token"),
+        (lambda reader: reader.ablate(0, []), "between 1 and 64"),
+        (lambda reader: reader.ablate(32, [Window([1], 0)]), "no feature 32"),
+        (lambda reader: reader.ablate(0, [Window([1] * 300, 0)]), "positions"),
+        (lambda reader: reader.by_example(["a"] * 20, ["b"] * 20), "at most 32"),
+        (lambda reader: reader.by_example(["a"], []), "unwanted"),
+        (lambda reader: reader.by_example(["a"], [Marked("x" * 4001)]), "4001 characters"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(model, folder, ask, sentence):
+    with pytest.raises(InputError, match=sentence):
+        ask(demo_reader(model, folder))
+
+
+def test_without_the_sae_nothing_is_answered(model, folder):
+    reader = TextReader(demo_reader(model, folder)._index, None)
+    asks = (
+        lambda: reader.read("a"),
+        lambda: reader.promotes("a"),
+        lambda: reader.ablate(0, [Window([1], 0)]),
+        lambda: reader.by_example(["a"], ["b"]),
+    )
+    for ask in asks:
+        with pytest.raises(InputError, match="SAE of this index"):
+            ask()

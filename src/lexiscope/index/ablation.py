@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lexiscope.core.errors import InputError
@@ -40,6 +42,25 @@ class Window(NamedTuple):
 
     tokens: Sequence[int]
     focus: int
+
+
+def windows_at(
+    tokens_T: NDArray[np.integer], context_starts: NDArray[np.int64], rows: Sequence[int], *, after: int = 12
+) -> list[Window]:
+    """The text around rows of an index or a store, to a few tokens after each.
+
+    It starts where the context does, so that the feature fires as it did there.
+
+    Args:
+        context_starts: first row of every context, ascending; the first is 0.
+    """
+    windows = []
+    for row in rows:
+        context = int(np.searchsorted(context_starts, row, side="right"))
+        first = int(context_starts[context - 1])
+        end = int(context_starts[context]) if context < len(context_starts) else len(tokens_T)
+        windows.append(Window(tokens_T[first : min(row + after + 1, end)].tolist(), row - first))
+    return windows
 
 
 @torch.no_grad()

@@ -9,15 +9,21 @@ with the vocabulary at all (`spread_of_effects`). F features, D model width, V v
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lexiscope.core.errors import InputError
+from lexiscope import saes
+from lexiscope.core.artifact import Artifact
+from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.hookpoint import HookPoint
+from lexiscope.harvest.tensorfile import map_tensor
 from lexiscope.index.feature import Real, Record
 from lexiscope.lm.model import LanguageModel
+from lexiscope.saes.weights import WEIGHTS
 from lexiscope.text.tokenizer import Tokenizer
 
 NUM_BINS = 40
@@ -25,6 +31,8 @@ _BLOCK_NUMBERS = 1 << 20
 """Effects worked on at once: 4 MB, about what a core's cache holds."""
 _ROWS_MAPPED = 1 << 16
 """Directions taken to float32 at once, where they are mapped from a file or of another type."""
+RESIDUAL_SITES = {"embed", "resid_pre", "resid_post", "attn_out", "mlp_out"}
+"""Sites whose activations are part of the residual stream, so that a direction there acts on the logits directly."""
 By = Literal["effect", "standardised", "at_mean"]
 
 
@@ -81,6 +89,35 @@ class Promoters(Record):
     tokenisations: list[Tokenisation]
     by: By
     features: list[Promoter]
+
+
+def acting_directions(directions_FD: Tensor, writes: Sequence[HookPoint], width: int) -> Tensor:
+    """The part of the directions that acts on the logits directly, [F, width]: at the last of the places written.
+
+    Raises:
+        InputError: that place is not in the residual stream.
+    """
+    if not writes or writes[-1].site not in RESIDUAL_SITES:
+        where = " + ".join(map(str, writes)) or "an unknown place"
+        raise InputError(
+            f"this dictionary writes {where}, whose directions do not act on the logits by themselves; ask for the "
+            "effect of an ablation instead"
+        )
+    return directions_FD[:, -width:]
+
+
+def map_directions(sae: Artifact) -> Tensor:
+    """Decoder directions of a saved dictionary, memory-mapped where its file has them as they are, [F, D].
+
+    Nothing is read until it is used, and what was read the system may forget again.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    path = sae.path / WEIGHTS
+    with contextlib.suppress(ArtifactError):  # other architectures make them of something else
+        return map_tensor(path, "W_dec_FD")
+    return saes.load(sae.path).directions_FD.detach()
 
 
 @torch.no_grad()

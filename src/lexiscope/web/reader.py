@@ -1,11 +1,15 @@
-"""TextReader: which features fire on a text that somebody types. T tokens, F latents."""
+"""TextReader: the language model and the dictionary behind an index, loaded when they are first asked, one at a time.
+
+What is computed is in `lexiscope.index`; here is what a server needs around it: loading, turns, and limits.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lexiscope import saes
 from lexiscope.core.artifact import Artifact
@@ -13,63 +17,112 @@ from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.core.hookpoint import HookPoint
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lexiscope.index.ablation import Window
+    from lexiscope.index.by_example import ByExample, Marked
+    from lexiscope.index.changes import Ablation
+    from lexiscope.index.effects import By, Promoters
+    from lexiscope.index.feature_index import FeatureIndex
+    from lexiscope.index.reading import Reading
     from lexiscope.lm.model import LanguageModel
     from lexiscope.saes.base import SparseAutoencoder
 
 MAX_CHARACTERS = 4000
 MAX_TOKENS = 256
-
-
-class ReadToken(NamedTuple):
-    """A token and what fires on it: (feature, activation), strongest first."""
-
-    piece: str
-    firings: list[tuple[int, float]]
-
-
-class ReadText(NamedTuple):
-    tokens: list[ReadToken]
-    left_out: int
-    """Tokens at the end that were too many."""
+MAX_WINDOWS = 64
+MAX_EXAMPLES = 32
 
 
 class TextReader:
-    """Loads the language model and the SAE of an index when the first text comes, and reads one text at a time."""
+    """Answers what only the model can. Requests at the same time wait for each other.
+
+    Every method raises `InputError` where what is given can't be answered, or where the model or the SAE is not there
+    or no longer what the index was made from.
+    """
 
     def __init__(self, index: Artifact, sae: Artifact | None) -> None:
         self._index = index
         self._sae = sae
         self._turn = threading.Lock()
 
-    def read(self, text: str) -> ReadText:
-        """Encode a text. Requests at the same time wait for each other.
+    def read(self, text: str, index: FeatureIndex | None = None) -> Reading:
+        """Take a text apart, of which the first 256 tokens are read.
 
-        Raises:
-            InputError: there is nothing to read, or the model or the SAE is no longer what the index was made from.
+        Args:
+            index: for strengths relative to each feature's largest activation.
         """
-        import torch
+        from lexiscope.index.reading import read_texts
 
-        with self._turn, torch.inference_mode():
+        _check_length(text)
+        with self._turn:
             model, sae = self._parts
-            ids = model.tokenizer.encode(text).ids
-            if not ids:
-                raise InputError("there is nothing to read in this text; type a word or two")
-            start = [model.tokenizer.bos_id] if model.bos == "context" else []
-            kept = ids[: min(MAX_TOKENS, model.max_context - len(start))]
-            hooks = [HookPoint.parse(hook) for hook in self._index.config["hook"].split(" + ")]
-            read_at = model.read(torch.tensor([[*start, *kept]]), hooks)
-            x_TD = torch.cat([read_at[hook] for hook in hooks], dim=2)[0, len(start) :].float()
-            codes = sae.encode(x_TD.to(sae.directions_FD.device))
-            tokens = []
-            for place, token in enumerate(kept):
-                latents, values = codes.row(place)
-                order = values.argsort(descending=True)
-                firings = zip(latents[order].tolist(), values[order].tolist(), strict=True)
-                tokens.append(ReadToken(model.tokenizer.piece(token), list(firings)))
-            return ReadText(tokens, len(ids) - len(kept))
+            [reading] = read_texts(model, sae, [text], hooks=self._hooks, index=index, most_tokens=MAX_TOKENS)
+            return reading
+
+    def ablate(self, feature: int, windows: Sequence[Window], *, others: Tensor | None = None) -> Ablation:
+        """Take a feature out of its examples.
+
+        Args:
+            others: numbers of the features that may serve as controls; None: all.
+        """
+        from lexiscope.index.ablation import ablate
+
+        if not 1 <= len(windows) <= MAX_WINDOWS:
+            raise InputError(f"there are {len(windows)} examples; give between 1 and {MAX_WINDOWS}")
+        with self._turn:
+            model, sae = self._parts
+            return ablate(model, sae, feature, windows, hooks=self._hooks, others=others)
+
+    def promotes(self, text: str, *, by: By = "effect", keep: int = 50, means_F: Tensor | None = None) -> Promoters:
+        """The features that promote a text most.
+
+        Args:
+            means_F: mean activation of every feature, for the effect at it.
+        """
+        from lexiscope.index.effects import promoters
+
+        _check_length(text)
+        with self._turn:
+            matrix_DV, directions_FD, spread_F = self._effects
+            tokenizer = self._model.tokenizer
+            return promoters(matrix_DV, directions_FD, spread_F, tokenizer, text, by=by, keep=keep, means_F=means_F)
+
+    def by_example(
+        self,
+        wanted: Sequence[Marked | str],
+        unwanted: Sequence[Marked | str],
+        *,
+        index: FeatureIndex | None = None,
+        keep: int = 20,
+    ) -> ByExample:
+        """The features that fire on some texts, or marked parts of them, and not on others."""
+        from lexiscope.index.by_example import find_by_example
+
+        examples = [*wanted, *unwanted]
+        if len(examples) > MAX_EXAMPLES:
+            raise InputError(f"there are {len(examples)} examples; give at most {MAX_EXAMPLES}")
+        for example in examples:
+            _check_length(example if isinstance(example, str) else example.text)
+        with self._turn:
+            model, sae = self._parts
+            return find_by_example(model, sae, wanted, unwanted, hooks=self._hooks, index=index, keep=keep)
+
+    @property
+    def _hooks(self) -> list[HookPoint]:
+        """Where the index was read, for an SAE that does not say it itself."""
+        return [HookPoint.parse(hook) for hook in self._index.config["hook"].split(" + ")]
 
     @cached_property
     def _parts(self) -> tuple[LanguageModel, SparseAutoencoder]:
+        model = self._model
+        assert self._sae is not None
+        return model, saes.load(self._sae.path)
+
+    @cached_property
+    def _model(self) -> LanguageModel:
+        if "_parts" in self.__dict__:
+            return self._parts[0]
         if self._sae is None:
             raise InputError("the SAE of this index is not in the folder that is shown; put it there to read texts")
         from lexiscope.lm.model import LanguageModel
@@ -81,7 +134,31 @@ class TextReader:
             raise InputError(f"the model of this dictionary can't be loaded: {error}") from None
         if model.fingerprint != wanted["fingerprint"]:
             raise InputError(f"{wanted['name']} has changed since this dictionary was indexed; index again")
-        return model, saes.load(self._sae.path)
+        return model
+
+    @cached_property
+    def _effects(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The matrix of effects, the directions, and the spread of each feature's effects.
+
+        Directions of an SAE that is not loaded stay on the disk.
+        """
+        from lexiscope.index.effects import acting_directions, effect_matrix, map_directions, spread_of_effects
+
+        model = self._model
+        if "_parts" in self.__dict__:
+            directions_FD, writes = self._parts[1].directions_FD.detach(), self._parts[1].writes
+        else:
+            assert self._sae is not None
+            directions_FD = map_directions(self._sae)
+            writes = tuple(HookPoint.parse(hook) for hook in self._sae.config.get("writes", ()))
+        directions_FD = acting_directions(directions_FD, writes or self._hooks, model.width)
+        matrix_DV = effect_matrix(model)
+        return matrix_DV, directions_FD, spread_of_effects(matrix_DV, directions_FD)
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"a text has {len(text)} characters; give at most {MAX_CHARACTERS}")
 
 
 def _on_this_machine(name: str, revision: str | None) -> str:
