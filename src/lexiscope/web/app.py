@@ -1,27 +1,33 @@
-"""The app: pages and their JSON twins, the text endpoint, and errors that help.
+"""The app: pages with their JSON and CSV twins, the text endpoint, and errors that help.
 
 Annotations are evaluated in this file, because those of a page's endpoint name its own `read`.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
+from lexiscope import __version__
 from lexiscope.core.errors import InputError, LexiscopeError
-from lexiscope.index.feature_index import UnknownFeatureError
+from lexiscope.web.access import Access
+from lexiscope.web.assets import read_assets, serve_asset
+from lexiscope.web.exports import CsvResponse
 from lexiscope.web.guard import Guard
-from lexiscope.web.library import Library, UnknownDictionaryError
+from lexiscope.web.library import Library
 from lexiscope.web.pages import pages
 from lexiscope.web.pages.common import AnyLibrary
+from lexiscope.web.problems import answer, answers
 from lexiscope.web.reader import MAX_CHARACTERS
 from lexiscope.web.rendering import STATIC, render
 from lexiscope.web.typed import TypedText, typed_text
@@ -29,11 +35,12 @@ from lexiscope.web.typed import TypedText, typed_text
 DEFAULT_PORT = 8765
 
 
-def create_app(root: Path | str, *, port: int = DEFAULT_PORT) -> FastAPI:
+def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | None = None) -> FastAPI:
     """The app that shows the artifacts under a folder.
 
     Args:
         port: where it will be reached; requests that name another host or port are refused.
+        access: in place of a port, all the rules of who is let in. Left out: everybody, on a loopback address.
 
     Raises:
         InputError: there is no such folder.
@@ -41,20 +48,27 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT) -> FastAPI:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"no folder at {root}; give the folder that your runs are in")
-    app = FastAPI(title="Lexiscope", docs_url=None, redoc_url=None)
+    access = access or Access.at(port=port)
+    app = FastAPI(title="Lexiscope", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.library = Library(root)
+    app.state.read_only = access.read_only
+    # The twins first: a name in an address would swallow ".json".
     for page in pages():
-        # The twin first: a name in an address would swallow ".json".
-        app.add_api_route(f"{page.PATH}.json", _twin_of(page), methods=["GET"])
+        _add(app, f"{page.PATH}.json", _twin_of(page), f"{_name(page)}.json", response_model=_view_of(page))
     for page in pages():
-        app.add_api_route(page.PATH, _html_of(page), methods=["GET"], response_class=HTMLResponse)
-    app.add_api_route("/d/{name}/random", random_feature, methods=["GET"], response_class=RedirectResponse)
-    app.add_api_route("/d/{name}/text.json", type_text, methods=["POST"])
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_exception_handler(LexiscopeError, _on_error)
-    app.add_exception_handler(HTTPException, _on_error)
-    app.add_exception_handler(RequestValidationError, _on_error)
-    app.add_middleware(Guard, hosts=[f"{host}:{port}" for host in ("127.0.0.1", "localhost")])
+        if hasattr(page, "rows"):
+            _add(app, f"{page.PATH}.csv", _csv_of(page), f"{_name(page)}.csv", response_class=CsvResponse)
+    for page in pages():
+        _add(app, page.PATH, _html_of(page), _name(page), response_class=HTMLResponse)
+    _add(app, "/d/{name}/random", random_feature, "random", response_class=RedirectResponse, status_code=303)
+    _add(app, "/d/{name}/text.json", type_text, "read_text", methods=["POST"], response_model=TypedText)
+    app.router.routes.append(Route("/static/{name:path}", partial(serve_asset, read_assets(STATIC))))
+    for kind in (LexiscopeError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, answer)
+    only_reads = [route.path_regex for route in app.routes if isinstance(route, APIRoute) and route.endpoint in READS]
+    app.add_middleware(
+        Guard, access=access, only_reads=lambda path: any(pattern.fullmatch(path) for pattern in only_reads)
+    )
     return app
 
 
@@ -65,6 +79,7 @@ class Typed(BaseModel):
 
 
 def type_text(library: AnyLibrary, name: str, typed: Typed) -> TypedText:
+    """What a dictionary sees in a text."""
     return typed_text(library.dictionary(name), typed.text)
 
 
@@ -75,36 +90,43 @@ def random_feature(library: AnyLibrary, name: str) -> RedirectResponse:
     return RedirectResponse(f"/d/{name}/features/{feature}", status_code=303)
 
 
+READS: Sequence[Callable[..., Any]] = (type_text,)
+"""Endpoints that are sent something and change nothing; in read-only mode they are answered, too."""
+
+
+def _add(app: FastAPI, path: str, endpoint: Callable[..., Any], name: str, **options: Any) -> None:
+    json = path.endswith(".json")
+    options = {"methods": ["GET"], "responses": answers(json=json), **options}
+    app.add_api_route(path, endpoint, operation_id=name, name=name, **options)
+
+
 def _twin_of(page: ModuleType) -> Callable[..., Any]:
     def twin(view: Annotated[Any, Depends(page.read)]) -> Response:
         return Response(view.model_dump_json(), media_type="application/json")
 
+    twin.__doc__ = page.__doc__
     return twin
+
+
+def _csv_of(page: ModuleType) -> Callable[..., Any]:
+    def csv(view: Annotated[Any, Depends(page.read)]) -> Response:
+        return CsvResponse(page.rows(view), _name(page))
+
+    csv.__doc__ = page.__doc__
+    return csv
 
 
 def _html_of(page: ModuleType) -> Callable[..., Any]:
     def html(view: Annotated[Any, Depends(page.read)]) -> HTMLResponse:
         return HTMLResponse(render(page.TEMPLATE, view=view))
 
+    html.__doc__ = page.__doc__
     return html
 
 
-def _on_error(request: Request, error: Exception) -> Response:
-    status, sentence = _explain(error)
-    if request.url.path.endswith(".json"):
-        return JSONResponse({"error": sentence}, status_code=status)
-    return HTMLResponse(render("error.html", status=status, sentence=sentence), status_code=status)
+def _name(page: ModuleType) -> str:
+    return page.__name__.rsplit(".", 1)[1]
 
 
-def _explain(error: Exception) -> tuple[int, str]:
-    """Status and sentence of an error."""
-    if isinstance(error, UnknownDictionaryError | UnknownFeatureError):
-        return 404, f"{error}."
-    if isinstance(error, InputError):
-        return 422, f"{error}."
-    if isinstance(error, HTTPException):
-        return error.status_code, "There is no page at this address." if error.status_code == 404 else error.detail
-    if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        return 422, f"{'.'.join(str(part) for part in first['loc'][1:])}: {first['msg'].lower()}."
-    return 500, str(error)
+def _view_of(page: ModuleType) -> Any:
+    return get_type_hints(page.read)["return"]

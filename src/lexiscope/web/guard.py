@@ -1,21 +1,39 @@
-"""Guard: what every request and response must satisfy, whatever page it is for.
+"""Guard: what every request and response must satisfy, whatever page it is for. docs/security.md says why.
 
 The app shows text from anywhere and runs on people's own machines, so a web site that is open in the same browser must
-not be able to read it (DNS rebinding: the Host header is compared exactly) or to use it (Origin and Sec-Fetch-Site are
-checked on every POST), and nothing that the app shows may run or load anything (Content-Security-Policy).
+not be able to read it (DNS rebinding: the Host header is compared exactly), to use it (Origin and Fetch Metadata are
+checked on every request), or to change anything through it, and nothing that the app shows may run or load anything
+(Content-Security-Policy). The rules stand in the order in which they are asked; the first that is broken answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY_BYTES = 64 * 1024
+from lexiscope.web.access import Access
+from lexiscope.web.login import Door, Known
 
-_HEADERS = {
+MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+"""A body that is not whole by then is not waited for."""
+MAX_URL_BYTES = 4096
+MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADERS = 64
+
+READING = frozenset({"GET", "HEAD"})
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+LOGIN = "/login"
+
+POLICY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -24,20 +42,41 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
 }
+_OTHER_SITE = "Requests from other sites are not answered."
+_SIGNED_IN = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Lexiscope</title><meta http-equiv="refresh" content="0;url=/"></head>
+<body><p>You are signed in. <a href="/">Go on to Lexiscope</a></p></body></html>
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class Refusal(NamedTuple):
+    status: int
+    sentence: str
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+class _RefusedError(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.sentence)
+        self.refusal = refusal
 
 
 class Guard:
     """ASGI middleware around the app.
 
     Args:
-        hosts: the values of Host that are answered, each ``name:port``.
+        access: who is let in, and whether anything may be changed.
+        only_reads: whether a POST to this path changes nothing, so that it is answered in read-only mode, too.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, access: Access, only_reads: Callable[[str], bool] = lambda _: False) -> None:
         self._app = app
-        self._hosts = frozenset(hosts)
+        self._access = access
+        self._only_reads = only_reads
+        self._always = {**POLICY, "Cache-Control": "no-store" if access.door else "no-cache"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,35 +84,220 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
-        app = PlainTextResponse(refusal[1], status_code=refusal[0]) if refusal else self._app
+        started = False
 
         async def send_guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                started = True
+                MutableHeaders(scope=message).update(self._always)
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
-        await app(scope, receive, send_guarded)
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if refusal:
+            # The body was not read, so nothing can follow on this connection.
+            await _answer(refusal, scope, close=scope["method"] not in READING)(scope, receive, send_guarded)
+            return
+        if self._access.door and _is_login(scope):
+            await self._sign_in(self._access.door, scope, headers)(scope, receive, send_guarded)
+            return
+        try:
+            body = await _whole_body(receive) if scope["method"] in CHANGING else b""
+        except _RefusedError as refused:
+            await _answer(refused.refusal, scope, close=True)(scope, receive, send_guarded)
+            return
+        except ClientDisconnect:
+            return
+        as_read = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        try:
+            await self._app(as_read, _given(body, receive), send_guarded)
+        except Exception:  # noqa: BLE001 - whatever it is, somebody waits for an answer
+            # Headers stay out of what is logged: they may hold the token.
+            _log.exception("%s %s", scope["method"], scope["path"])
+            if not started:
+                crash = Refusal(500, "Lexiscope failed here; the terminal that it runs in says how.")
+                await _answer(crash, scope, close=True)(scope, receive, send_guarded)
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Status and sentence if the request is not to be answered."""
+        method = scope["method"]
+        return (
+            self._wrong_address(headers)
+            or _too_long(scope, headers)
+            or _unknown_method(method)
+            or self._from_another_site(method, headers)
+            or self._stranger(scope, headers)
+            or self._change_to_what_is_read_only(method, scope["path"])
+            or _wrong_body(method, headers)
+        )
+
+    def _wrong_address(self, headers: Headers) -> Refusal | None:
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0] not in self._hosts:
-            return 400, f"This app answers at {' and '.join(sorted(self._hosts))} only.\n"
-        if method in {"GET", "HEAD"}:
+        if len(hosts) == 1 and hosts[0] in self._access.origins:
             return None
-        if method != "POST":
-            return 405, "Only GET, HEAD and POST are answered.\n"
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if origin is not None and origin != f"http://{hosts[0]}":
-            return 403, "Requests from other sites are not answered.\n"
-        if site is not None and site != "same-origin":
-            return 403, "Requests from other sites are not answered.\n"
-        if headers.get("content-type", "").split(";")[0].strip() != "application/json":
-            return 415, "Send application/json.\n"
-        length = headers.get("content-length", "")
-        if not (length.isascii() and length.isdecimal()):
-            return 411, "Send a Content-Length.\n"
-        if int(length) > MAX_BODY_BYTES:
-            return 413, f"Send at most {MAX_BODY_BYTES} bytes.\n"
+        return Refusal(400, f"This app answers at {' and '.join(sorted(self._access.origins))} only.")
+
+    def _from_another_site(self, method: str, headers: Headers) -> Refusal | None:
+        """A link elsewhere may lead to a page; apart from that, only our own pages and programs may ask."""
+        origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
+        if origins and origins != [self._access.origins[headers["host"]]]:
+            return Refusal(403, _OTHER_SITE)
+        if sites in ([], ["same-origin"]):
+            return None
+        followed = headers.getlist("sec-fetch-mode") == ["navigate"] and headers.getlist("sec-fetch-dest") == [
+            "document"
+        ]
+        typed = sites == ["none"]
+        if method in READING and (typed or (followed and sites in (["cross-site"], ["same-site"]))):
+            return None
+        return Refusal(403, _OTHER_SITE)
+
+    def _stranger(self, scope: Scope, headers: Headers) -> Refusal | None:
+        door, client = self._access.door, _client(scope)
+        if door is None or _is_login(scope):
+            return None
+        known = door.knows(headers, client)
+        if known is Known.TOO_OFTEN:
+            return _too_often(door.wait(client))
+        if known is Known.NOBODY:
+            return Refusal(
+                401,
+                "Sign in with the link that Lexiscope printed when it was started; programs send the token as "
+                "Authorization: Bearer TOKEN.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        named = headers.getlist("origin") or headers.getlist("sec-fetch-site")
+        if known is Known.BROWSER and scope["method"] in CHANGING and not named:
+            # Every browser says where a change comes from.
+            return Refusal(403, "Send an Origin with the cookie, or the token in place of it.")
         return None
+
+    def _change_to_what_is_read_only(self, method: str, path: str) -> Refusal | None:
+        if not self._access.read_only or method in READING or (method == "POST" and self._only_reads(path)):
+            return None
+        return Refusal(403, "This Lexiscope is read-only: it was started with --read-only, and nothing can be changed.")
+
+    def _sign_in(self, door: Door, scope: Scope, headers: Headers) -> Response:
+        """The answer to the login link.
+
+        A page that leads on: after a redirect from a link elsewhere, browsers would not send a SameSite=Strict cookie.
+        """
+        client = _client(scope)
+        if door.knows(headers, client) is Known.BROWSER:
+            return HTMLResponse(_SIGNED_IN)
+        if any(headers.get(name) for name in ("sec-purpose", "purpose", "x-moz")):
+            return _answer(Refusal(403, "This link is for one visit and can't be fetched ahead."), scope)
+        session = door.sign_in(scope["query_string"], client)
+        if session is None:
+            wait = door.wait(client)
+            spent = Refusal(
+                403, "This link does not sign in, or no longer: it can be used once. Start Lexiscope again."
+            )
+            return _answer(_too_often(wait) if wait else spent, scope)
+        answer = HTMLResponse(_SIGNED_IN)
+        answer.set_cookie(
+            door.cookie,
+            session,
+            path="/",
+            secure=self._access.origins[headers["host"]].startswith("https:"),
+            httponly=True,
+            samesite="strict",
+        )
+        return answer
+
+
+_TOO_LARGE = Refusal(413, f"Send at most {MAX_BODY_BYTES} bytes.")
+
+
+def _is_login(scope: Scope) -> bool:
+    return (scope["method"], scope["path"]) == ("GET", LOGIN)
+
+
+def _too_long(scope: Scope, headers: Headers) -> Refusal | None:
+    url = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+    if url > MAX_URL_BYTES:
+        return Refusal(414, f"Send an address of at most {MAX_URL_BYTES} bytes.")
+    if len(headers.raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+        return Refusal(431, f"Send at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes together.")
+    return None
+
+
+def _unknown_method(method: str) -> Refusal | None:
+    if method in READING | CHANGING:
+        return None
+    return Refusal(405, f"Only {_METHODS} are answered.", {"Allow": _METHODS})
+
+
+_METHODS = ", ".join([*sorted(READING), *sorted(CHANGING)])
+
+
+def _too_often(seconds: int) -> Refusal:
+    return Refusal(429, f"Too many wrong tokens; wait {seconds} seconds.", {"Retry-After": str(seconds)})
+
+
+def _wrong_body(method: str, headers: Headers) -> Refusal | None:
+    length = headers.get("content-length", "0")
+    if method in READING:
+        empty = length == "0" and "transfer-encoding" not in headers
+        return None if empty else Refusal(400, f"{method} has no body.", {"Connection": "close"})
+    # Forms and scripts of other sites can send some types without asking first, but not this one.
+    if [value.split(";")[0].strip().lower() for value in headers.getlist("content-type")] != ["application/json"]:
+        return Refusal(415, "Send application/json.")
+    if not (length.isascii() and length.isdecimal()):
+        return Refusal(400, "Content-Length is not a number.")
+    return _TOO_LARGE if len(length) > 9 or int(length) > MAX_BODY_BYTES else None
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    """The body of a request.
+
+    Raises:
+        _RefusedError: it is too large, however it is sent, or does not come.
+        ClientDisconnect: whoever sent it went away in the middle.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY_BYTES:
+                    raise _RefusedError(_TOO_LARGE)
+                more = message.get("more_body", False)
+    except TimeoutError:
+        sentence = f"The body of the request did not come within {BODY_SECONDS:g} seconds."
+        raise _RefusedError(Refusal(408, sentence)) from None
+    return bytes(body)
+
+
+def _given(body: bytes, receive: Receive) -> Receive:
+    """A receive that has the body already."""
+    given = False
+
+    async def receive_given() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_given
+
+
+def _answer(refusal: Refusal, scope: Scope, *, close: bool = False) -> Response:
+    """A sentence, as JSON where JSON was asked for."""
+    headers: dict[str, Any] = {**refusal.headers, **({"Connection": "close"} if close else {})}
+    if scope["path"].endswith(".json"):
+        return JSONResponse({"error": refusal.sentence}, status_code=refusal.status, headers=headers)
+    return PlainTextResponse(f"{refusal.sentence}\n", status_code=refusal.status, headers=headers)
+
+
+def _client(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""

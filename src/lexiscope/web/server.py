@@ -1,17 +1,24 @@
-"""serve: the app on a loopback address."""
+"""serve: the app at an address, with an end to what one connection can cost."""
 
 from __future__ import annotations
 
 import socket
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lexiscope.core.errors import InputError
+from lexiscope.web.access import LOOPBACK, Access, address_of, family_of, is_loopback
 from lexiscope.web.app import DEFAULT_PORT, create_app
 
-LOOPBACK = "127.0.0.1"
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
 _HIGHEST_PORT = 65_535
+_HEADER_BYTES = 32 * 1024
+_SECONDS_TO_FINISH = 5
 
 
 def serve(
@@ -19,40 +26,77 @@ def serve(
     *,
     host: str = LOOPBACK,
     port: int = DEFAULT_PORT,
-    open_browser: bool = True,
+    token: str | None = None,
+    allow_hosts: Iterable[str] = (),
+    read_only: bool = False,
+    open_browser: bool = False,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Show the artifacts under a folder until interrupted.
 
     Args:
-        host: only loopback is allowed: the pages are for whoever sits at this machine.
+        host: the address that is listened at; anything but loopback needs a token.
         port: 0 takes any free one.
-        ready: told the address before the first request is answered.
+        token: what those who are let in know.
+        allow_hosts: names by which others reach the app.
+        read_only: refuse every request that could change something, and open nothing for writing.
+        ready: told the address before the first request is answered, or the link that signs in once.
 
     Raises:
-        InputError: no such folder, another host, or a port that is taken or can't be.
+        InputError: no such folder, a port that is taken or can't be, or an address that others reach without a token.
     """
     import uvicorn
 
-    if host not in {LOOPBACK, "localhost"}:
-        raise InputError(
-            f"Lexiscope is shown on {LOOPBACK} only, not on {host}; to see it from another machine, forward the port: "
-            f"ssh -L {port}:{LOOPBACK}:{port} this-machine"
-        )
     if not 0 <= port <= _HIGHEST_PORT:
         raise InputError(f"there is no port {port}; choose one up to {_HIGHEST_PORT} with --port")
-    with socket.socket() as listener:
+    if open_browser and token is not None:
+        raise InputError("--browser would show the link that signs in to every user of this machine; open it yourself")
+    Access.at(host, port, token=token, allow_hosts=allow_hosts)  # before anything is listened at
+    with socket.socket(family_of(host)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((LOOPBACK, port))
+            listener.bind((address_of(host), port))
         except OSError as error:
-            raise InputError(f"port {port} can't be used ({error.strerror}); choose another with --port") from None
+            raise InputError(
+                f"port {port} at {host} can't be used ({error.strerror}); choose another with --port"
+            ) from None
         listener.listen()
         port = listener.getsockname()[1]
-        app = create_app(root, port=port)
-        address = f"http://{LOOPBACK}:{port}/"
-        ready(address)
+        access = Access.at(host, port, token=token, allow_hosts=allow_hosts, read_only=read_only)
+        address = f"http://{_shown(host)}:{port}/"
+        app = create_app(root, access=access)
+        ready(access.link(address))
         if open_browser:
             webbrowser.open(address)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
-        server.run(sockets=[listener])
+        uvicorn.Server(configuration(app)).run(sockets=[listener])
+
+
+def configuration(app: ASGIApp) -> uvicorn.Config:
+    """How it is served: plain HTTP/1.1, no websockets, no log of requests, nobody believed about where one is from."""
+    import uvicorn
+
+    from lexiscope.web.connections import Connection
+
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+        timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+    )
+
+
+def _shown(host: str) -> str:
+    """The address as it can be opened on this machine."""
+    address = address_of(host)
+    if is_loopback(address) and ":" not in address:
+        return address
+    if address in {"0.0.0.0", "::"}:  # noqa: S104 - these mean every address; loopback is one of them
+        return LOOPBACK
+    return f"[{address}]" if ":" in address else address

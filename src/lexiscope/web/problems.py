@@ -1,0 +1,70 @@
+"""Problems: errors as answers, a page to people and a typed sentence to programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from lexiscope.core.errors import InputError, one_line
+from lexiscope.index.feature_index import UnknownFeatureError
+from lexiscope.web.library import UnknownDictionaryError
+from lexiscope.web.rendering import render
+from lexiscope.web.view import View
+
+_WHEN = {
+    400: "The request names another host, or is broken.",
+    401: "Nobody is signed in, and there is no token.",
+    403: "The request comes from another site, or would change what is read-only.",
+    404: "There is nothing at this address.",
+    405: "This method is not answered here.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    414: "The address is too long.",
+    415: "The body is not JSON.",
+    422: "What was asked for can't be; the sentence says why.",
+    429: "Too many wrong tokens.",
+    431: "The headers are too large.",
+    500: "Lexiscope failed.",
+}
+
+
+class Problem(View):
+    """Why there is no answer."""
+
+    error: str
+    """A sentence for people."""
+
+
+def answers(*, json: bool) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer when something is wrong, for its description."""
+    if json:
+        return {status: {"model": Problem, "description": when} for status, when in _WHEN.items()}
+    content: dict[str, Any] = {media: {"schema": {"type": "string"}} for media in ("text/html", "text/plain")}
+    return {status: {"content": content, "description": when} for status, when in _WHEN.items()}
+
+
+def answer(request: Request, error: Exception) -> Response:
+    """The answer to an error, at an address of the app."""
+    status, sentence = explain(error)
+    headers = error.headers if isinstance(error, HTTPException) else None
+    if request.url.path.endswith(".json"):
+        return JSONResponse({"error": sentence}, status_code=status, headers=headers)
+    return HTMLResponse(render("error.html", status=status, sentence=sentence), status_code=status, headers=headers)
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Status and sentence of an error. What it quotes is from the request, and may hold anything."""
+    if isinstance(error, UnknownDictionaryError | UnknownFeatureError):
+        return 404, f"{error}."
+    if isinstance(error, InputError):
+        return 422, f"{error}."
+    if isinstance(error, HTTPException):
+        return error.status_code, "There is no page at this address." if error.status_code == 404 else error.detail
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        return 422, one_line(f"{'.'.join(str(part) for part in first['loc'][1:])}: {first['msg'].lower()}.", 300)
+    return 500, str(error)
