@@ -4,7 +4,8 @@ A page is a module with
 
 - ``PATH``: its address; the JSON twin is at the same address with ``.json`` behind it,
 - ``TEMPLATE``: the file in ``templates/`` that shows it,
-- ``read(...)``: a function whose typed arguments come from the address and the query, and which gives a pydantic model.
+- ``read(...)``: a function whose typed arguments come from the address and the query, and which gives a pydantic model,
+- ``rows(view)``, where there is a table to keep: its rows, each a mapping or a model; the address ends in ``.csv``.
 
 The app finds pages by their being in this folder.
 """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 from fastapi import Query
 
@@ -47,3 +48,10 @@ def read(
             if listed.feature in found.concepts
         },
     )
+
+
+def rows(view: DictionaryView) -> Iterator[dict[str, Any]]:
+    """The list of features as a table to keep."""
+    for listed in view.page.features:
+        matched = [concept.name for concept in view.concepts.get(listed.feature, [])]
+        yield {**listed.model_dump(mode="json", exclude={"example"}), "concepts": matched}
