@@ -20,8 +20,8 @@ test: $(VENV)/.tested  ## the whole test suite
 	$(BIN)/python tools/chromium.py
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-soak: $(VENV)/.tested  ## the durability tests in full: hours
-	LEXISCOPE_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/durability
+soak: $(VENV)/.tested  ## the durability tests and those of the interface in full: hours
+	LEXISCOPE_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/durability tests/web/test_contract.py
 
 lint: $(VENV)/.tested  ## style
 	$(BIN)/ruff check src tests tools bench

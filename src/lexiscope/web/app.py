@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -75,7 +75,9 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
 class Typed(BaseModel):
     """What somebody typed."""
 
-    text: str = Field(max_length=MAX_CHARACTERS)
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=MAX_CHARACTERS, json_schema_extra={"minLength": 1})  # the reader says so better
 
 
 def type_text(library: AnyLibrary, name: str, typed: Typed) -> TypedText:
@@ -96,7 +98,7 @@ READS: Sequence[Callable[..., Any]] = (type_text,)
 
 def _add(app: FastAPI, path: str, endpoint: Callable[..., Any], name: str, **options: Any) -> None:
     json = path.endswith(".json")
-    options = {"methods": ["GET"], "responses": answers(json=json), **options}
+    options = {"methods": ["GET"], "status_code": 200, "responses": answers(json=json), **options}
     app.add_api_route(path, endpoint, operation_id=name, name=name, **options)
 
 

@@ -1,0 +1,125 @@
+"""The description of the app at /openapi.json, against what the app answers. Oracles: schemathesis, which makes requests
+that fit the description or just do not, and checks the answers; and FastAPI's own models for what pages show.
+
+LEXISCOPE_SOAK=1 makes 50,000 requests in place of a few hundred.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from starlette.testclient import TestClient
+
+from lexiscope.web.app import create_app
+from lexiscope.web.pages import pages
+
+BASE = "http://127.0.0.1:8765"
+SOAK = bool(os.environ.get("LEXISCOPE_SOAK"))
+CASES = 50_000 if SOAK else 300
+A_ROUND = 200 if SOAK else 25
+"""Requests of one operation, that fit or that do not, before the next one's turn."""
+
+schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+
+
+@pytest.fixture(scope="module")
+def described(root) -> dict:
+    return TestClient(create_app(root), base_url=BASE).get("/openapi.json").json()
+
+
+def operations(described) -> list[tuple[str, str, dict]]:
+    return [(path, method, found) for path, methods in described["paths"].items() for method, found in methods.items()]
+
+
+def test_every_page_has_a_typed_twin(described):
+    for page in pages():
+        name = page.__name__.rsplit(".", 1)[1]
+        path = re.sub(r"{(\w+):\w+}", r"{\1}", page.PATH)
+        twin = described["paths"][f"{path}.json"]["get"]
+        schema = twin["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+        assert schema.rsplit("/", 1)[1] in described["components"]["schemas"]
+        assert described["paths"][path]["get"]["operationId"] == name
+        assert (f"{path}.csv" in described["paths"]) == hasattr(page, "rows")
+
+
+def test_errors_are_typed(described):
+    problem = described["components"]["schemas"]["Problem"]
+    assert problem["required"] == ["error"]
+    for path, _, found in operations(described):
+        if path.endswith(".json"):
+            for status, answer in found["responses"].items():
+                schema = answer["content"]["application/json"]["schema"]["$ref"]
+                assert schema.endswith("/Problem") == (status != "200"), (path, status)
+
+
+def test_nothing_is_loaded_from_elsewhere(root):
+    """No page with the description of the interface: those that come with FastAPI take their scripts from a CDN."""
+    client = TestClient(create_app(root), base_url=BASE)
+    for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+        assert client.get(path).status_code == 404
+
+
+LEFT_OUT = {
+    # Nothing is made by one request and used by the next.
+    "use_after_free",
+    "ensure_resource_availability",
+    # Nothing asks for a token here; test_login.py does.
+    "ignored_auth",
+    "max_response_time",
+}
+
+
+def test_the_contract_holds(root, world):
+    app = create_app(root)
+    prepare(app, world)
+    schema = schemathesis.openapi.from_dict(TestClient(app, base_url=BASE).get("/openapi.json").json())
+    schema.app = app
+    made = [found.ok() for found in schema.get_all_operations()]
+    checks = [check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ not in LEFT_OUT]
+    statuses = Counter()
+    left = [(operation, mode) for operation in made for mode in schemathesis.GenerationMode]
+    rounds = itertools.count()
+    while statuses.total() < CASES and left:
+        number = next(rounds)
+        # What can be asked in a few ways only is asked once.
+        left = [kind for kind in left if run_cases(*kind, checks, statuses, number) >= A_ROUND]
+    print(f"{statuses.total()} requests, answered {dict(statuses)}")
+    assert statuses.total() >= CASES
+    assert {200, 303, 404, 422} <= set(statuses)
+    assert max(statuses) < 500
+
+
+def run_cases(operation, mode, checks, statuses, number) -> int:
+    """How many requests could be made."""
+    before = statuses.total()
+
+    @seed(number)
+    @settings(max_examples=A_ROUND, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode), there=st.booleans(), feature=st.integers(0, 41))
+    def ask(case, there, feature):
+        if there and mode is schemathesis.GenerationMode.POSITIVE and "name" in (case.path_parameters or {}):
+            # Otherwise hardly anything would be found.
+            case.path_parameters["name"] = "demo"
+            if "feature" in case.path_parameters:
+                case.path_parameters["feature"] = feature
+        response = case.call(base_url=BASE, allow_redirects=False)
+        statuses[response.status_code] += 1
+        case.validate_response(response, checks=checks)
+
+    with contextlib.suppress(Unsatisfiable):  # any text is a name, so some requests can't help fitting
+        ask()
+    return statuses.total() - before
+
+
+def prepare(app, world):
+    from index_world import Dictionary, Model
+
+    app.state.library.dictionary("demo").reader.__dict__["_parts"] = (Model(world), Dictionary())
