@@ -84,3 +84,28 @@ def test_unknown_family_has_the_residual_stream_and_modules(strange_model: Langu
     assert strange_model.read(tokens_BC, [hook])[hook].shape == (*tokens_BC.shape, width)
     with pytest.raises(InputError, match="module:"):
         strange_model.check(HookPoint.parse("attn_out.0"))
+
+
+def test_neurons_write_what_the_mlp_gives(known_model: LanguageModel, tokens_BC: Tensor) -> None:
+    """Oracle: the difference between two tokens' MLP outputs, put together from those of their neurons."""
+    row = known_model._anatomy._row
+    if "norm" in row.mlp_out:
+        with pytest.raises(InputError, match="normalises"):
+            known_model.neurons(1)
+        return
+    directions_ND = known_model.neurons(1)
+    seen: list[Tensor] = []
+    mlp = known_model._anatomy.blocks[1].get_submodule(row.mlp_out)
+    last = [part for part in mlp.modules() if getattr(part, "weight", None) is not None and part.weight.ndim == 2][-1]
+    handle = last.register_forward_pre_hook(lambda module, args: seen.append(args[0].clone()))
+    (out_BCD,) = read(known_model, tokens_BC, "mlp_out.1")
+    handle.remove()
+    neurons_TN, out_TD = seen[0].reshape(-1, len(directions_ND)), out_BCD.reshape(-1, out_BCD.shape[-1])
+    assert torch.allclose((neurons_TN[1:] - neurons_TN[:-1]) @ directions_ND, out_TD[1:] - out_TD[:-1], atol=1e-4)
+    with pytest.raises(InputError, match="layers 0 to 2"):
+        known_model.neurons(9)
+
+
+def test_neurons_of_an_unknown_family_are_not_told(strange_model: LanguageModel) -> None:
+    with pytest.raises(InputError, match="no row"):
+        strange_model.neurons(0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.lm.families import Family, family_of
 from lexiscope.lm.hooks import Site
+from lexiscope.lm.neurons import output_directions
 
 
 class Anatomy:
@@ -65,6 +66,21 @@ class Anatomy:
             )
         path = {"attn_out": self._row.attn_out, "mlp_in": self._row.mlp_in, "mlp_out": self._row.mlp_out}[hook.site]
         return Site(name, block.get_submodule(path), "input" if hook.site == "mlp_in" else "output")
+
+    def neurons(self, layer: int, width: int) -> Tensor:
+        """What one unit of each neuron of a block's MLP adds to the residual stream, [N, D].
+
+        Raises:
+            InputError: there is no such block, or this can't be told.
+        """
+        self.site(HookPoint("resid_post", layer))
+        if self._row is None or "norm" in self._row.mlp_out:
+            why = "has no row in the table" if self._row is None else "normalises what its MLPs give"
+            raise InputError(f"can't tell what the neurons of {self.family} write: it {why}; leave neurons out")
+        found = output_directions(self.blocks[layer].get_submodule(self._row.mlp_out), width)
+        if found is None:
+            raise InputError(f"the MLP of block {layer} does not end in a linear map; leave neurons out")
+        return found
 
     def final_maps(self) -> tuple[nn.Module | None, nn.Linear | None]:
         """Final norm, and the linear map between it and the unembedding; None for what the model does without.

@@ -172,6 +172,14 @@ class LanguageModel:
         unembedding = self.module.get_output_embeddings()
         return direct_effects(directions_ND, norm=norm, projection=projection, unembedding=unembedding)
 
+    def neurons(self, layer: int) -> Tensor:
+        """What one unit of each neuron of a block's MLP adds to the residual stream, float32 [neurons, D] on the CPU.
+
+        Raises:
+            InputError: there is no such block, or it can't be told what its neurons write.
+        """
+        return self._anatomy.neurons(layer, self.width).float().cpu()
+
     def generate(
         self,
         prompt: str,
