@@ -105,7 +105,7 @@ class World:
 
 
 def index_small(out: Path, every: int | None) -> None:
-    few = IndexConfig(strongest=2, per_band=1, weakest=1, firings_at_once=4000)
+    few = IndexConfig(firings_at_once=4000)
     build_index(*WORDS(), out=out, config=few)
 
 

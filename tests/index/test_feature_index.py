@@ -35,8 +35,8 @@ def test_search_finds_parts_of_tokens(built, search):
     expected = []
     for number in range(NUM_LATENTS):
         feature = built.feature(number)
-        # Of the tokens that it fires on, search knows the first six.
-        pieces = [token.piece for token in [*feature.frequent_tokens[:6], *feature.promoted_tokens]]
+        # Search knows the first six of each.
+        pieces = [token.piece for token in [*feature.frequent_tokens[:6], *feature.promoted_tokens[:6]]]
         if wanted == f"#{number}" or any(wanted in piece.lower() for piece in pieces):
             expected.append(number)
     page = built.features("feature", descending=False, search=search, limit=1000)

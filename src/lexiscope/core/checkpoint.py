@@ -65,12 +65,15 @@ class _Read(NamedTuple):
 class Checkpoints:
     """Those of one artifact in the making. The draft lies beside their folder.
 
+    Attributes:
+        folder: where they are.
+
     Args:
         identity: what is being made: only a run with the same one goes on from them.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], keeping: Keeping) -> None:
-        self._folder, self._identity, self._keeping = folder, identity, keeping
+        self.folder, self._identity, self._keeping = folder, identity, keeping
         self._draft = folder.with_name("draft")
         self._last = time.monotonic()
         self._cost = 0.0
@@ -93,7 +96,7 @@ class Checkpoints:
         """
         began = time.monotonic()
         self._make_room(sum(tensor.nbytes for tensor in tensors.values()))
-        partial = self._folder / ".partial"
+        partial = self.folder / ".partial"
         remove(partial)
         partial.mkdir(parents=True)
         try:
@@ -106,19 +109,19 @@ class Checkpoints:
                 "files": files,
             }
             write_sealed(partial / MANIFEST, manifest)
-            final = self._folder / f"{number:010d}"
+            final = self.folder / f"{number:010d}"
             remove(final)  # damaged, or it would have been gone on from
             publish(partial, final)
         except BaseException:
             remove(partial)
             raise
         for name in self._names()[: -self._keeping.keep]:
-            remove(self._folder / name)
+            remove(self.folder / name)
         self._last = time.monotonic()
         self._cost = self._last - began
 
     def all(self) -> Iterator[Checkpoint]:
-        """Those that are whole, in order, up to the first that is not.
+        """Those that are whole, in order. Damaged ones are named in a warning.
 
         Raises:
             InputError: they belong to something else.
@@ -126,10 +129,10 @@ class Checkpoints:
         last: _Read | None = None
         for name in self._names():
             try:
-                last = self._read(self._folder / name)
+                last = self._read(self.folder / name)
             except ArtifactError as error:
-                warnings.warn(f"{error}; going on from an older checkpoint", CheckpointWarning, stacklevel=2)
-                break
+                warnings.warn(f"{error}; what it holds is made again", CheckpointWarning, stacklevel=2)
+                continue
             yield last.checkpoint
         if last is not None:
             self._trim_draft(last.draft)
@@ -144,14 +147,14 @@ class Checkpoints:
         names = self._names()
         for name in reversed(names):
             try:
-                found = self._read(self._folder / name)
+                found = self._read(self.folder / name)
             except ArtifactError as error:
                 warnings.warn(f"{error}; going on from an older checkpoint", CheckpointWarning, stacklevel=2)
                 continue
             self._trim_draft(found.draft)
             return found.checkpoint
         if names:
-            raise ArtifactError(f"all checkpoints in {self._folder} are damaged; remove {self._folder.parent}")
+            raise ArtifactError(f"all checkpoints in {self.folder} are damaged; remove {self.folder.parent}")
         return None
 
     def _read(self, folder: Path) -> _Read:
@@ -159,7 +162,7 @@ class Checkpoints:
         if what := difference("it", self._identity, manifest["identity"]):
             raise InputError(
                 f"a run with other settings was interrupted here ({what}); give these to go on, or choose another "
-                f"--out, or remove {self._folder.parent}"
+                f"--out, or remove {self.folder.parent}"
             )
         path = folder / STATE
         listed = manifest["files"].get(STATE)
@@ -196,10 +199,10 @@ class Checkpoints:
                 f"{2 * size / 1e9:.2f} or more, or leave it out"
             )
         for name in self._names()[: -max(1, int(budget // max(size, 1)) - 1)]:
-            remove(self._folder / name)
+            remove(self.folder / name)
 
     def _names(self) -> list[str]:
-        return _names(self._folder)
+        return _names(self.folder)
 
 
 def same_conditions(name: str, now: Mapping[str, str], then: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lexiscope.core.config import MOST_QUOTED
 from lexiscope.core.disk import FileEntry
-from lexiscope.core.errors import ArtifactError, one_line
+from lexiscope.core.errors import ArtifactError, is_out_of_memory, one_line
 
 DTYPES = {
     "F64": torch.float64,
@@ -75,5 +75,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         return dict(load_file(path))
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ArtifactError(f"{path} can't be read: {one_line(str(error), MOST_QUOTED)}") from None

@@ -17,6 +17,6 @@ class IndexConfig(Config):
     neighbours: int = Field(8, ge=1)
     """How many of the features with the most similar decoder direction are kept."""
     sampled_codes: int = Field(2**24, ge=0)
-    """Codes kept for what fires together, 4 bytes each: of all rows if they are no more, else of a sample of them."""
+    """Codes kept for what fires together, 4 bytes each, and at most a quarter of all where these are more than 2^22."""
     firings_at_once: int = Field(2**24, ge=1, lt=2**32)
     """Firings held in memory together, about 60 bytes each while they are sorted. Does not show in the result."""

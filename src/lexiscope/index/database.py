@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +13,17 @@ from numpy.typing import NDArray
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.parquet import connect, scan, trouble
-from lexiscope.index.feature import SortKey
+from lexiscope.index.listing import COLUMNS as COLUMNS_OF_LISTING
 from lexiscope.index.tables import COLUMNS
 
 Row = tuple[Any, ...]
-
-SUMMARY = (
-    "feature",
-    "dead",
-    "firings",
-    "density",
-    "max_activation",
-    "mean_activation",
-    "documents",
-    "variety",
-    "tokens",
-    "promoted",
-)
-_SUMMARY = "feature, dead, firings, density, max_activation, mean_activation, documents, variety, "
-_SUMMARY += "frequent_tokens[1:6] AS tokens, promoted_tokens[1:6] AS promoted"
 
 MOST_TOKENS = 1 << 24
 MOST_PIECE_BYTES = 1 << 16
 """No vocabulary has more tokens, or a longer one."""
 
+_DETAILS = "kind_shares, promoted_tokens, promoted_effects, suppressed_tokens, suppressed_effects, neighbour_features, "
+_DETAILS += "neighbour_cosines"
 _MEASURE = """
 SELECT (SELECT count(*) FROM features), (SELECT count(*) FROM tokens), (SELECT max(strlen(piece)) FROM tokens)
 """
@@ -69,35 +56,21 @@ class Database:
         rows = self._rows("SELECT piece, occurrences FROM tokens ORDER BY token")
         return [piece for piece, _ in rows], np.array([count for _, count in rows], dtype=np.int64)
 
-    def firings(self) -> NDArray[np.int64]:
-        """How often each feature fires, in order."""
-        columns = self.cursor().execute("SELECT feature, firings FROM features ORDER BY feature").fetchnumpy()
-        features, firings = columns["feature"], columns["firings"]
-        if np.ma.is_masked(features) or np.ma.is_masked(firings) or (features != np.arange(len(features))).any():
+    def columns(self) -> Mapping[str, Any]:
+        """What a `Listing` is made of.
+
+        Raises:
+            ValueError: features are not there in order.
+        """
+        found = self.cursor().execute(f"SELECT feature, {COLUMNS_OF_LISTING} FROM features").fetchnumpy()
+        features = found.pop("feature")
+        if np.ma.is_masked(features) or (features != np.arange(len(features))).any():
             raise ValueError("features out of order")
-        return np.asarray(firings, np.int64)
-
-    def matching(self, condition: Condition) -> int:
-        """How many features meet a condition."""
-        [(count,)] = self._rows(f"SELECT count(*) FROM features WHERE {condition.sql}", condition.values)
-        return cast(int, count)
-
-    def page(self, condition: Condition, sort: SortKey, *, descending: bool, limit: int, offset: int) -> list[Row]:
-        """`SUMMARY` and the row of the largest activation of the features that meet a condition, the dead ones last."""
-        order = f"dead, {sort} {'DESC' if descending else 'ASC'}, feature"
-        # Only then are the wide columns read, for the few rows of the page.
-        inside = f"SELECT feature FROM features WHERE {condition.sql} ORDER BY {order} LIMIT ? OFFSET ?"
-        numbers = [number for (number,) in self._rows(inside, [*condition.values, limit, offset])]
-        found = {row[0]: row for row in self._summaries(f"{_SUMMARY}, max_row", numbers)}
-        return [found[number] for number in numbers]
-
-    def summaries(self, features: Sequence[int]) -> list[Row]:
-        """`SUMMARY` of some features, in any order."""
-        return self._summaries(_SUMMARY, features)
+        return cast(Mapping[str, Any], found)
 
     def details(self, feature: int) -> dict[str, Any]:
-        """The row of ``features.parquet``, by column."""
-        cursor = self.cursor().execute(f"SELECT *, {_SUMMARY} FROM features WHERE feature = ?", [feature])
+        """The lists of a feature, by column."""
+        cursor = self.cursor().execute(f"SELECT {_DETAILS} FROM features WHERE feature = {int(feature)}")
         names = [column[0] for column in cursor.description]
         return dict(zip(names, cursor.fetchone(), strict=True))
 
@@ -113,31 +86,8 @@ class Database:
         with self._lock:
             return self._connection.cursor()
 
-    def _summaries(self, columns: str, features: Sequence[int]) -> list[Row]:
-        return self._rows(f"SELECT {columns} FROM features WHERE feature IN ({_numbers(features)})")
-
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         return cast(list[Row], self.cursor().execute(sql, list(values)).fetchall())
-
-
-class Condition(NamedTuple):
-    """On a row of ``features.parquet``."""
-
-    sql: str
-    values: list[Any]
-
-
-EVERYTHING = Condition("true", [])
-
-
-def is_feature(number: int) -> Condition:
-    return Condition("feature = ?", [number])
-
-
-def mentions(tokens: Sequence[int]) -> Condition:
-    """One of these tokens is among those that a feature often fires on, or promotes most."""
-    any_of = f"[{_numbers(tokens)}]::INTEGER[]"
-    return Condition(f"(list_has_any(frequent_tokens, {any_of}) OR list_has_any(promoted_tokens, {any_of}))", [])
 
 
 def _numbers(numbers: Sequence[int]) -> str:

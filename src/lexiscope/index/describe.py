@@ -31,9 +31,10 @@ _LEAST_NGRAM = 2
 _MOST_COUNTED = 1 << 16
 """Firings among which n-grams are counted, evenly spaced where there are more."""
 _FREQUENT = 3
-_ROWS_SEARCHED = 1 << 19
+_ROWS_SEARCHED = 1 << 18
 """Rows among which silent places are looked for: this many in a row, from a place that the feature's number decides."""
 _CANDIDATES = 12
+_MOST_CANDIDATES = 1 << 10
 
 
 class NGram(NamedTuple):
@@ -119,6 +120,12 @@ class Describer:
         wanted_V = np.zeros(len(self._occurrences_V), dtype=bool)
         wanted_V[frequent_K[:_FREQUENT]] = True
         same = np.flatnonzero(wanted_V[self._text.tokens_T[begin : begin + _ROWS_SEARCHED]]) + begin
-        same = random.permutation(np.setdiff1d(same, rows_N, assume_unique=True))
+        same = random.choice(same, min(len(same), _MOST_CANDIDATES), replace=False)
         anywhere = random.integers(self._text.num_rows, size=_CANDIDATES * self._wanted.random)
-        return same[: _CANDIDATES * self._wanted.silent], np.setdiff1d(anywhere, rows_N)
+        return _not_among(same, rows_N)[: _CANDIDATES * self._wanted.silent], _not_among(anywhere, rows_N)
+
+
+def _not_among(rows: NDArray[np.int64], rows_N: Rows) -> NDArray[np.int64]:
+    """The rows that are not among some that ascend."""
+    places = np.minimum(np.searchsorted(rows_N, rows), len(rows_N) - 1)
+    return rows[rows_N[places] != rows] if len(rows_N) else rows

@@ -6,7 +6,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from lexiscope.index.concordance.firings import Rows, Values
 from lexiscope.index.concordance.sample import SAMPLE, Sample
 from lexiscope.index.concordance.table import FiringTable
 from lexiscope.index.concordance.text import TEXT, Text, read_text
-from lexiscope.index.database import EVERYTHING, SUMMARY, Condition, Database, Row, is_feature, mentions
+from lexiscope.index.database import Database
 from lexiscope.index.describe import POSITION_EDGES, Describer
 from lexiscope.index.feature import (
     ActivationHistogram,
@@ -45,6 +45,7 @@ from lexiscope.index.feature import (
     TokenEffect,
 )
 from lexiscope.index.histogram import NUM_BANDS, Histogram
+from lexiscope.index.listing import Listed, Listing
 
 _DENSITY_BINS_PER_DECADE = 5
 _LONGEST_NUMBER = 12
@@ -102,7 +103,7 @@ class FeatureIndex:
         self._text = read_text(artifact.checked_file(TEXT))
         self._sample = Sample.read(artifact.checked_file(SAMPLE), self._text.num_rows, self.num_features)
         self._firings = FiringTable(artifact, self._text.num_rows)
-        self._pieces, self._firings_F = self._read_tables()
+        self._read_tables()
 
     @classmethod
     def open(cls, path: Path | str) -> FeatureIndex:
@@ -114,12 +115,15 @@ class FeatureIndex:
         return cls(open_artifact(path, "index"))
 
     @_or_damaged
-    def _read_tables(self) -> tuple[list[str], NDArray[np.int64]]:
-        pieces, occurrences_V = self._database.tokens()
-        if int(self._text.tokens_T.max()) >= len(pieces):
+    def _read_tables(self) -> None:
+        self._pieces, occurrences_V = self._database.tokens()
+        if int(self._text.tokens_T.max()) >= len(self._pieces):
             raise ValueError("tokens that have no text")
+        self._lowered = [piece.lower() for piece in self._pieces]
         self._describer = Describer(self._text, occurrences_V)
-        return pieces, self._database.firings()
+        self._listing = Listing(self._database.columns())
+        if int(self._listing.columns["max_row"].max(initial=-1)) >= self._text.num_rows:
+            raise ValueError("rows that are not of this text")
 
     @_or_damaged
     def features(
@@ -137,13 +141,14 @@ class FeatureIndex:
             search: part of a token that a feature often fires on or promotes, or ``#`` and a feature's number. Upper
                 and lower case are the same.
         """
-        condition = self._condition(search)
-        rows = self._database.page(condition, sort, descending=descending, limit=limit, offset=offset)
-        live = [row for row in rows if row[-1] >= 0]
-        peaks = dict(zip((row[0] for row in live), self._examples([self._peak(row) for row in live]), strict=True))
+        matching_F = self._matching(search)
+        numbers, matching = self._listing.page(matching_F, sort, descending=descending, limit=limit, offset=offset)
+        rows = self._listing.rows(numbers)
+        live = [row for row in rows if row.firings]
+        peaks = dict(zip((row.feature for row in live), self._examples([self._peak(row) for row in live]), strict=True))
         return FeaturePage(
-            features=[ListedFeature(**self._summary(row[:-1]).model_dump(), example=peaks.get(row[0])) for row in rows],
-            matching=self._database.matching(condition),
+            features=[ListedFeature(**self._summary(row).model_dump(), example=peaks.get(row.feature)) for row in rows],
+            matching=matching,
             offset=offset,
             limit=limit,
             sort=sort,
@@ -166,7 +171,7 @@ class FeatureIndex:
         sections = self._sections(said.examples)
         coactivations, sampled = self._coactivations(feature, rows_N)
         return Feature(
-            **self._summary([detail[name] for name in SUMMARY]).model_dump(),
+            **self._summary(self._listing.rows([feature])[0]).model_dump(),
             histogram=ActivationHistogram(low=histogram.low, high=histogram.high, counts=histogram.counts.tolist()),
             frequent_tokens=[
                 FrequentToken(
@@ -228,26 +233,26 @@ class FeatureIndex:
     @_or_damaged
     def summaries(self, features: Sequence[int]) -> dict[int, FeatureSummary]:
         """Rows of the feature list, by number."""
-        return {row[0]: self._summary(row) for row in self._database.summaries(features)}
+        return {row.feature: self._summary(row) for row in self._listing.rows(features)}
 
     def live(self) -> list[int]:
         """Numbers of the features that fire, ascending."""
-        return np.flatnonzero(self._firings_F).tolist()
+        return np.flatnonzero(self._listing.columns["firings"]).tolist()
 
     def live_before(self, feature: int) -> int | None:
         """The nearest feature with a lower number that fires."""
-        live = np.flatnonzero(self._firings_F[: max(feature, 0)])
+        live = np.flatnonzero(self._listing.columns["firings"][: max(feature, 0)])
         return int(live[-1]) if len(live) else None
 
     def live_after(self, feature: int) -> int | None:
         """The nearest feature with a higher number that fires."""
-        live = np.flatnonzero(self._firings_F[max(feature + 1, 0) :])
+        live = np.flatnonzero(self._listing.columns["firings"][max(feature + 1, 0) :])
         return feature + 1 + int(live[0]) if len(live) else None
 
     @_or_damaged
     def overview(self) -> Overview:
         """The dictionary as a whole."""
-        live = self._firings_F[self._firings_F > 0]
+        live = self._listing.columns["firings"][self._listing.columns["firings"] > 0]
         low = int(np.floor(np.log10(1 / self.num_tokens)))
         counts, _ = np.histogram(np.log10(live / self.num_tokens), bins=-low * _DENSITY_BINS_PER_DECADE, range=(low, 0))
         return Overview(
@@ -258,26 +263,37 @@ class FeatureIndex:
             density=DensityHistogram(low=low, high=0, counts=counts.tolist()),
         )
 
-    def _condition(self, search: str) -> Condition:
+    def _matching(self, search: str) -> NDArray[np.bool_] | None:
+        """Which features a search finds; None: all."""
         wanted = search.strip().lower()
-        if wanted.startswith("#") and wanted[1:].isdecimal() and len(wanted) < _LONGEST_NUMBER:
-            return is_feature(int(wanted[1:]))
         if not wanted:
-            return EVERYTHING
-        return mentions([token for token, piece in enumerate(self._pieces) if wanted in piece.lower()])
+            return None
+        if wanted.startswith("#") and wanted[1:].isdecimal() and len(wanted) < _LONGEST_NUMBER:
+            one: NDArray[np.bool_] = np.arange(self.num_features) == int(wanted[1:])
+            return one
+        tokens = [token for token, piece in enumerate(self._lowered) if wanted in piece]
+        return self._listing.mentions(tokens, len(self._pieces))
 
-    def _summary(self, row: Sequence[Any]) -> FeatureSummary:
-        named = dict(zip(SUMMARY, row, strict=True))
-        for column in ("tokens", "promoted"):
-            named[column] = [self._pieces[token] for token in named[column]]
-        return FeatureSummary(**named)
+    def _summary(self, row: Listed) -> FeatureSummary:
+        return FeatureSummary(
+            feature=row.feature,
+            dead=not row.firings,
+            firings=row.firings,
+            density=row.firings / self.num_tokens,
+            max_activation=row.max_activation,
+            mean_activation=row.mean_activation,
+            documents=row.documents,
+            variety=row.variety,
+            tokens=[self._pieces[token] for token in row.tokens],
+            promoted=[self._pieces[token] for token in row.promoted],
+        )
 
-    def _peak(self, row: Row) -> examples.Example:
+    def _peak(self, row: Listed) -> examples.Example:
         """The place of a feature's largest activation, which is all that is known of it here."""
-        focus, tokens_W = self._describer.window(row[-1])
+        focus, tokens_W = self._describer.window(row.max_row)
         activations_W = np.zeros(len(tokens_W), np.float32)
-        activations_W[focus] = activation = row[SUMMARY.index("max_activation")]
-        return examples.Example("strongest", 0, row[-1], activation, focus, tokens_W, activations_W)
+        activations_W[focus] = row.max_activation
+        return examples.Example("strongest", 0, row.max_row, row.max_activation, focus, tokens_W, activations_W)
 
     def _examples(self, chosen: Sequence[examples.Example]) -> list[Example]:
         rows_E = np.array([example.row for example in chosen], np.int64)
@@ -311,7 +327,7 @@ class FeatureIndex:
 
     def _coactivations(self, feature: int, rows_N: Rows) -> tuple[list[CoActivation], int]:
         """What fires together with a feature most above chance, and on how many of its firings that was counted."""
-        found = coactivations(self._sample, feature, rows_N, self._firings_F, self._text.num_rows)
+        found = coactivations(self._sample, feature, rows_N, self._listing.columns["firings"], self._text.num_rows)
         summaries = self.summaries([other.feature for other in found.best])
         best = [CoActivation(**other._asdict(), tokens=summaries[other.feature].tokens) for other in found.best]
         return best, found.sampled

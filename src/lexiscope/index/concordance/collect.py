@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lexiscope.core.checkpoint import Checkpoints
+from lexiscope.core.checkpoint import Checkpoint, Checkpoints
+from lexiscope.core.errors import DiskError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import Progress
 from lexiscope.harvest.store import ActivationStore
@@ -19,10 +20,11 @@ from lexiscope.index.config import IndexConfig
 from lexiscope.saes.base import SparseAutoencoder
 
 _SAMPLES_AT_ONCE = 64
+_FEW_CODES = 1 << 22
 
 
 class Collected(NamedTuple):
-    """All firings of an autoencoder on some rows of a store, and the codes of a sample of the rows."""
+    """All firings of an autoencoder on the rows of a store, and the codes of a sample of the rows."""
 
     runs: list[Run]
     sample: Sample
@@ -44,12 +46,13 @@ def collect(
 ) -> Collected:
     """Encode a store, its ``hooks`` side by side, in one pass; goes on after the rows that checkpoints hold."""
     gathering, recent = Gathering(sae.num_latents), [Sample.empty()]
-    begin = max((checkpoint.number for checkpoint in checkpoints.all()), default=0)
+    begin = saved = max((checkpoint.number for checkpoint in _chain(checkpoints)), default=0)
 
     def save(end: int) -> None:
+        nonlocal saved
         sample = Sample.joined(recent, config.sampled_codes)
-        checkpoints.save(end, {**gathering.take().tensors(), **sample.tensors()}, {})
-        recent[:] = [Sample.empty()]
+        checkpoints.save(end, {**gathering.take().tensors(), **sample.tensors()}, {"begin": saved})
+        recent[:], saved = [Sample.empty()], end
 
     with progress.task("Encoding", store.num_tokens, "tokens") as task:
         task.advance(begin)
@@ -65,11 +68,27 @@ def collect(
             task.advance(len(x_TD))
             if len(gathering) >= config.firings_at_once or (end < store.num_tokens and checkpoints.due(end)):
                 save(end)
-    if not checkpoints:
-        return Collected([gathering.take()], Sample.joined(recent, config.sampled_codes))
-    if len(gathering):
+    if not saved:
+        return _collected([gathering.take()], recent, config)
+    if saved < store.num_tokens:
         save(store.num_tokens)
     # Mapped from the checkpoints, they take no memory.
-    parts = [checkpoint.tensors for checkpoint in checkpoints.all()]
-    sample = Sample.joined([Sample.of_tensors(tensors) for tensors in parts], config.sampled_codes)
-    return Collected([Run.of_tensors(tensors) for tensors in parts], sample)
+    found = list(_chain(checkpoints))
+    if not found or found[-1].number < store.num_tokens:
+        raise DiskError(f"{checkpoints.folder} can't be read back; check the disk and give the same command again")
+    parts = [checkpoint.tensors for checkpoint in found]
+    return _collected(list(map(Run.of_tensors, parts)), list(map(Sample.of_tensors, parts)), config)
+
+
+def _collected(runs: list[Run], samples: Sequence[Sample], config: IndexConfig) -> Collected:
+    firings = sum(len(run.rows) for run in runs)
+    return Collected(runs, Sample.joined(samples, min(config.sampled_codes, max(_FEW_CODES, firings // 4))))
+
+
+def _chain(checkpoints: Checkpoints) -> Iterator[Checkpoint]:
+    """Those that follow on one another from the first row on. Others are left from before one of these was damaged."""
+    end = 0
+    for checkpoint in checkpoints.all():
+        if checkpoint.values["begin"] == end:
+            end = checkpoint.number
+            yield checkpoint
