@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 import webbrowser
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -47,6 +49,8 @@ def serve(
     """
     import uvicorn
 
+    if read_only:
+        _write_nothing()
     if not 0 <= port <= _HIGHEST_PORT:
         raise InputError(f"there is no port {port}; choose one up to {_HIGHEST_PORT} with --port")
     if open_browser and token is not None:
@@ -90,6 +94,14 @@ def configuration(app: ASGIApp) -> uvicorn.Config:
         h11_max_incomplete_event_size=_HEADER_BYTES,
         timeout_graceful_shutdown=_SECONDS_TO_FINISH,
     )
+
+
+def _write_nothing() -> None:
+    """What Python and the kernels would write beside the folder that is shown: byte code, and C++ that they compile."""
+    from lexiscope.saes.kernels.backend import VARIABLE
+
+    sys.dont_write_bytecode = True
+    os.environ.setdefault(VARIABLE, "stock")
 
 
 def _shown(host: str) -> str:

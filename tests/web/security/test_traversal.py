@@ -96,25 +96,25 @@ def ask(port: int, target: str, name: str = "GET") -> bytes:
         return answer
 
 
-opened: list[str] | None = None
+watching: list[list[str]] = []
 
 
 def _note(event: str, arguments: tuple[object, ...]) -> None:
-    if opened is not None and event in {"open", "os.listdir", "os.scandir"}:
-        opened.append(str(arguments[0]))
+    if watching and event in {"open", "os.listdir", "os.scandir"}:
+        watching[-1].append(str(arguments[0]))
 
 
-sys.addaudithook(_note)
+sys.addaudithook(_note)  # for as long as the process lives
 
 
 def test_no_address_reads_a_file(root, port, outside):
-    global opened
     assert b"--" in ask(port, "/static/style.css")  # files are served at all
     assert b"canary" not in ask(port, "/")
     ask(port, "/d/demo/features/3")
     forms = encodings(outside)
     assert len(set(forms)) >= 500
-    opened, wrong = [], []
+    wrong: list[object] = []
+    watching.append([])
     try:
         for number, form in enumerate(forms):
             # Every form in two of the places, each place with every kind of form.
@@ -131,7 +131,7 @@ def test_no_address_reads_a_file(root, port, outside):
                     # What is found in spite of all is the home page, at a few of its names.
                     assert b"<title>Lexiscope</title>" in answer, (address, form)
     finally:
-        seen, opened = opened, None
+        seen = watching.pop()
     assert wrong == []
     assert [path for path in seen if not inside(path, root)] == []
 
