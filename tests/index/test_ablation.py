@@ -283,7 +283,11 @@ def test_windows_begin_where_their_context_does():
     tokens_T, starts = np.arange(100, 120, dtype=np.int32), np.array([0, 5, 12])
     cases = {0: (0, 3), 4: (0, 5), 5: (5, 8), 11: (5, 12), 12: (12, 15), 19: (12, 20)}
     for (row, (first, end)), window in zip(
-        cases.items(), windows_at(tokens_T, starts, list(cases), after=2), strict=True
+        cases.items(), windows_at(tokens_T, starts, list(cases), before=None, after=2), strict=True
     ):
         assert window == Window(list(range(100 + first, 100 + end)), row - first)
         assert window.tokens[window.focus] == 100 + row
+    assert windows_at(tokens_T, starts, [11, 12], before=3, after=0) == [
+        Window([108, 109, 110, 111], 3),
+        Window([112], 0),
+    ]

@@ -56,6 +56,7 @@ def test_ends_are_those_of_every_effect_sorted(demo, directions_FD):
 def test_shapes_are_numpys(width, vocabulary, scale, seed):
     random = torch.Generator().manual_seed(seed)
     U_DV = torch.randn(width, vocabulary, generator=random) ** 3
+    U_DV -= U_DV.mean(1, keepdim=True)
     directions_FD = torch.randn(7, width, generator=random) * scale
     directions_FD[3] = 0
     _, shapes = describe_effects(U_DV, directions_FD, keep=3, bins=6)
@@ -74,6 +75,22 @@ def test_shapes_are_numpys(width, vocabulary, scale, seed):
             moved = np.abs(np.cumsum(expected - shapes.counts_FB[row].numpy())).max()
             borders = np.linspace(low, high, 7)[:, None]
             assert moved <= (np.abs(effects_V - borders) < 1e-4 * (high - low)).sum(1).max()
+
+
+@pytest.mark.parametrize("vocabulary", [1600, 1601, 1663, 9000])
+def test_ends_of_a_large_vocabulary_are_exact(vocabulary):
+    """Oracle: a full sort, with ties about."""
+    random = torch.Generator().manual_seed(vocabulary)
+    U_DV = torch.randn(3, vocabulary, generator=random)
+    U_DV[:, 1500:1600] = U_DV[:, :100]
+    directions_FD = torch.randn(60, 3, generator=random)
+    found, _ = describe_effects(U_DV, directions_FD, keep=9)
+    effects_FV = directions_FD @ U_DV
+    ordered_FV = effects_FV.sort(dim=1, descending=True).values
+    assert torch.allclose(found.promoted_effects, ordered_FV[:, :9], atol=1e-5)
+    assert torch.allclose(found.suppressed_effects, ordered_FV.flip(1)[:, :9], atol=1e-5)
+    assert torch.allclose(effects_FV.gather(1, found.promoted_tokens), found.promoted_effects, atol=1e-5)
+    assert all(len(set(row)) == 9 for row in [*found.promoted_tokens.tolist(), *found.suppressed_tokens.tolist()])
 
 
 def test_a_part_of_the_features_is_described_as_in_the_whole(directions_FD):

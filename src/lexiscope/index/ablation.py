@@ -45,19 +45,26 @@ class Window(NamedTuple):
 
 
 def windows_at(
-    tokens_T: NDArray[np.integer], context_starts: NDArray[np.int64], rows: Sequence[int], *, after: int = 12
+    tokens_T: NDArray[np.integer],
+    context_starts: NDArray[np.int64],
+    rows: Sequence[int],
+    *,
+    before: int | None = 64,
+    after: int = 12,
 ) -> list[Window]:
-    """The text around rows of an index or a store, to a few tokens after each.
-
-    It starts where the context does, so that the feature fires as it did there.
+    """The text around rows of an index or a store, all of the row's context.
 
     Args:
         context_starts: first row of every context, ascending; the first is 0.
+        before: tokens before each row. None: from where the context starts, so that the feature fires exactly as it did
+            there; it costs time, and what a feature does seldom hangs on words that far back.
+        after: tokens after each row.
     """
     windows = []
     for row in rows:
         context = int(np.searchsorted(context_starts, row, side="right"))
-        first = int(context_starts[context - 1])
+        start = int(context_starts[context - 1])
+        first = start if before is None else max(start, row - before)
         end = int(context_starts[context]) if context < len(context_starts) else len(tokens_T)
         windows.append(Window(tokens_T[first : min(row + after + 1, end)].tolist(), row - first))
     return windows
@@ -93,9 +100,14 @@ def ablate(
             raise InputError(f"there is no token {window.focus} in a window of {len(window.tokens)}")
     run = _Run(model, sae, feature, windows, Places.of(sae, hooks))
     kinds = [(scope, part) for scope in _SCOPES for part in PARTS]
-    amounts = {"at_focus": run.at_focus_BC, "everywhere": run.fires_BC}
     vectors = dict(zip(PARTS, run.vectors(others, seed), strict=True))
+    # Where the feature fires at the focus alone, both are the same ablation, which is run once.
+    alone_B = (run.fires_BC == run.at_focus_BC).all(1)
+    amounts = {"at_focus": run.at_focus_BC, "everywhere": run.fires_BC.masked_fill(alone_B[:, None], 0)}
     outcomes = dict(zip(kinds, run.without([(amounts[scope], vectors[part]) for scope, part in kinds]), strict=True))
+    for row in alone_B.nonzero()[:, 0].tolist():
+        for part in PARTS:
+            outcomes["everywhere", part][row] = outcomes["at_focus", part][row]
     changes = {kind: [outcome.change for outcome in of_kind] for kind, of_kind in outcomes.items()}
     moved_BV = [outcome.at_focus_V for outcome in outcomes["at_focus", "feature"]]
     fired = [row for row, activation in enumerate(run.activations_B.tolist()) if activation != 0]

@@ -29,6 +29,8 @@ from lexiscope.text.tokenizer import Tokenizer
 NUM_BINS = 40
 _BLOCK_NUMBERS = 1 << 20
 """Effects worked on at once: 4 MB, about what a core's cache holds."""
+_GROUP = 64
+"""Tokens whose extremes are compared before single tokens are."""
 _ROWS_MAPPED = 1 << 16
 """Directions taken to float32 at once, where they are mapped from a file or of another type."""
 RESIDUAL_SITES = {"embed", "resid_pre", "resid_post", "attn_out", "mlp_out"}
@@ -140,9 +142,9 @@ def describe_effects(
     shapes: list[tuple[Tensor, ...]] = []
     for block_ND in torch.split(directions_FD, rows):
         effects_NV = block_ND.float().cpu() @ U_DV
-        promoted, suppressed = effects_NV.topk(keep), effects_NV.topk(keep, largest=False)
-        ends.append((promoted.indices, promoted.values, suppressed.indices, suppressed.values))
-        shapes.append(_shape(effects_NV, bins))
+        promoted, suppressed = (_largest(effects_NV, keep, largest=largest) for largest in (True, False))
+        ends.append((*promoted, *suppressed))
+        shapes.append(_shape(effects_NV, low_N=suppressed[1][:, 0], high_N=promoted[1][:, 0], bins=bins))
     if not ends:
         raise InputError("there are no directions to describe; give at least one")
     return (
@@ -151,25 +153,48 @@ def describe_effects(
     )
 
 
-def _shape(effects_NV: Tensor, bins: int) -> tuple[Tensor, ...]:
-    """The columns of `EffectShapes`. Overwrites the effects."""
-    low_N, high_N = effects_NV.aminmax(dim=1)
+def _largest(effects_NV: Tensor, keep: int, *, largest: bool) -> tuple[Tensor, Tensor]:
+    """Tokens and effects at one end, the outermost first.
+
+    They are in the groups of tokens whose extremes lie outermost, as many groups as are kept: `topk` sees only those.
+    """
+    number, tokens = effects_NV.shape
+    groups = tokens // _GROUP
+    if groups <= 2 * keep:
+        found = effects_NV.topk(keep, largest=largest)
+        return found.indices, found.values
+    grouped_NGW = effects_NV[:, : groups * _GROUP].view(number, groups, _GROUP)
+    extremes_NG = grouped_NGW.amax(2) if largest else grouped_NGW.amin(2)
+    chosen_NK = extremes_NG.topk(keep, largest=largest).indices
+    within_NKW = chosen_NK[:, :, None] * _GROUP + torch.arange(_GROUP)
+    rest_NR = torch.arange(groups * _GROUP, tokens).expand(number, -1)
+    tokens_NC = torch.cat([within_NKW.flatten(1), rest_NR], 1)
+    found = effects_NV.gather(1, tokens_NC).topk(keep, largest=largest)
+    return tokens_NC.gather(1, found.indices), found.values
+
+
+def _shape(effects_NV: Tensor, *, low_N: Tensor, high_N: Tensor, bins: int) -> tuple[Tensor, ...]:
+    """The columns of `EffectShapes`, from the effects and their extremes."""
+    number, tokens = effects_NV.shape
     # A feature without any effect has one bin of all tokens, the first.
     per_unit_N = bins / (high_N - low_N).clamp_min(torch.finfo(torch.float32).tiny)
-    number, tokens = len(effects_NV), effects_NV.shape[1]
-    bin_NV = ((effects_NV - low_N[:, None]) * per_unit_N[:, None]).to(torch.int32).clamp_(0, bins - 1)
-    bin_NV += torch.arange(0, number * bins, bins, dtype=torch.int32)[:, None]
+    scratch_NV = torch.sub(effects_NV, low_N[:, None]).mul_(per_unit_N[:, None])
+    bin_NV = scratch_NV.to(torch.int64).clamp_(0, bins - 1)
+    bin_NV += torch.arange(0, number * bins, bins)[:, None]
     counts_NB = torch.bincount(bin_NV.view(-1), minlength=number * bins).view(number, bins).int()
 
-    effects_NV -= effects_NV.mean(1, keepdim=True)
-    squares_NV = effects_NV * effects_NV
-    variance_N = squares_NV.sum(1) / tokens
-    third_N = torch.linalg.vecdot(squares_NV, effects_NV) / tokens
-    fourth_N = torch.linalg.vecdot(squares_NV, squares_NV) / tokens
+    # Effects are all but centred already (the matrix is), so that nothing cancels in these sums.
+    squares_NV = torch.mul(effects_NV, effects_NV, out=scratch_NV)
+    first_N, second_N = effects_NV.sum(1).double() / tokens, squares_NV.sum(1).double() / tokens
+    third_N = torch.linalg.vecdot(squares_NV, effects_NV).double() / tokens
+    fourth_N = torch.linalg.vecdot(squares_NV, squares_NV).double() / tokens
+    variance_N = (second_N - first_N**2).clamp_min_(0)
+    cubes_N = third_N - 3 * first_N * second_N + 2 * first_N**3
+    fourths_N = fourth_N - 4 * first_N * third_N + 6 * first_N**2 * second_N - 3 * first_N**4
     flat_N = high_N == low_N
-    skewness_N = (third_N / variance_N**1.5).masked_fill_(flat_N, 0.0)
-    kurtosis_N = (fourth_N / variance_N**2).masked_fill_(flat_N, 0.0)
-    return low_N, high_N, counts_NB, variance_N.sqrt(), skewness_N, kurtosis_N
+    skewness_N = (cubes_N / variance_N**1.5).masked_fill_(flat_N, 0.0).float()
+    kurtosis_N = (fourths_N / variance_N**2).masked_fill_(flat_N, 0.0).float()
+    return low_N, high_N, counts_NB, variance_N.sqrt().float(), skewness_N, kurtosis_N
 
 
 def logit_effects(model: LanguageModel, directions_FD: Tensor, keep: int) -> LogitEffects:
