@@ -136,21 +136,22 @@ def describe_effects(
     U_DV: Tensor, directions_FD: Tensor, *, keep: int, bins: int = NUM_BINS
 ) -> tuple[LogitEffects, EffectShapes]:
     """The ends and the shape of every feature's effects. What it gives is the same for any part of the features."""
+    if not len(directions_FD):
+        raise InputError("there are no directions to describe; give at least one")
     keep = min(keep, U_DV.shape[1])
     rows = max(_BLOCK_NUMBERS // U_DV.shape[1], 1)
-    ends: list[tuple[Tensor, ...]] = []
-    shapes: list[tuple[Tensor, ...]] = []
-    for block_ND in torch.split(directions_FD, rows):
-        effects_NV = block_ND.float().cpu() @ U_DV
+    columns: list[Tensor] = []
+    for start in range(0, len(directions_FD), rows):
+        effects_NV = directions_FD[start : start + rows].float().cpu() @ U_DV
         promoted, suppressed = (_largest(effects_NV, keep, largest=largest) for largest in (True, False))
-        ends.append((*promoted, *suppressed))
-        shapes.append(_shape(effects_NV, low_N=suppressed[1][:, 0], high_N=promoted[1][:, 0], bins=bins))
-    if not ends:
-        raise InputError("there are no directions to describe; give at least one")
-    return (
-        LogitEffects(*(torch.cat(column) for column in zip(*ends, strict=True))),
-        EffectShapes(*(torch.cat(column) for column in zip(*shapes, strict=True))),
-    )
+        shape = _shape(effects_NV, low_N=suppressed[1][:, 0], high_N=promoted[1][:, 0], bins=bins)
+        found = (*promoted, *suppressed, *shape)
+        # Small results kept from every block would lie between the blocks, whose memory could not be used again.
+        columns = columns or [block.new_empty(len(directions_FD), *block.shape[1:]) for block in found]
+        for column, block in zip(columns, found, strict=True):
+            column[start : start + rows] = block
+    ends = len(LogitEffects._fields)
+    return LogitEffects(*columns[:ends]), EffectShapes(*columns[ends:])
 
 
 def _largest(effects_NV: Tensor, keep: int, *, largest: bool) -> tuple[Tensor, Tensor]:
