@@ -8,7 +8,9 @@ import pytest
 from index_world import NUM_LATENTS
 
 from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.index.feature import Filters
 from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.index.listing import token_class
 
 
 @pytest.mark.parametrize("sort", ["feature", "density", "max_activation", "mean_activation", "variety"])
@@ -87,3 +89,49 @@ def test_a_damaged_file_is_one_clear_error(built, tmp_path):
     file.write_bytes(b"x")
     with pytest.raises(ArtifactError, match="truncated"):
         FeatureIndex.open(copy)
+
+
+@pytest.mark.parametrize(
+    ("filters", "keep"),
+    [
+        (Filters(density_from=0.01, density_to=0.05), lambda feature: 0.01 <= feature.density <= 0.05),
+        (Filters(max_activation_from=4), lambda feature: feature.max_activation >= 4),
+        (Filters(documents_to=2, dead=False), lambda feature: feature.documents <= 2 and not feature.dead),
+        (Filters(dead=True), lambda feature: feature.dead),
+        (Filters(variety_to=1), lambda feature: feature.variety <= 1),
+        (Filters(kind="prose"), lambda feature: {"prose"} == {k.kind for k in feature.kinds if k.share >= 0.5}),
+        (Filters(kind="no such kind"), lambda feature: False),
+        (
+            Filters(token_class="punctuation"),
+            lambda feature: feature.frequent_tokens and not feature.frequent_tokens[0].piece.strip()[:1].isalnum(),
+        ),
+    ],
+)
+def test_filters_keep_what_has_all_of_them(built, filters, keep):
+    expected = [number for number in range(NUM_LATENTS) if keep(built.feature(number))]
+    if filters.token_class:  # white space is another class
+        expected = [number for number in expected if built.feature(number).frequent_tokens[0].piece.strip()]
+    page = built.features("feature", filters=filters, limit=1000)
+    assert sorted(feature.feature for feature in page.features) == expected
+    some = built.features("feature", filters=filters, among=[*expected[1:], 10**6], limit=1000)
+    assert sorted(feature.feature for feature in some.features) == expected[1:]
+
+
+@pytest.mark.parametrize(
+    ("piece", "expected"),
+    [
+        (" Mary", "word"),
+        ("naïve", "word"),
+        ("日本", "word"),
+        ("१२", "number"),
+        (" 42", "number"),
+        ("\n  ", "space"),
+        (" ==", "punctuation"),
+        ("$", "punctuation"),
+        ("a1", "other"),
+        ("\ufffd", "punctuation"),
+        ("", "other"),
+    ],
+)
+def test_classes_of_tokens(piece, expected):
+    assert token_class(piece) == expected

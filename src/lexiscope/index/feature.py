@@ -19,6 +19,27 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+TokenClass = Literal["word", "number", "punctuation", "space", "other"]
+"""What the token that a feature fires on most often is made of: letters of any script, digits, marks, white space."""
+
+
+class Filters(Record):
+    """What the features of a list have in common. Limits are included; None is no limit."""
+
+    density_from: float | None = None
+    density_to: float | None = None
+    max_activation_from: float | None = None
+    max_activation_to: float | None = None
+    variety_from: float | None = None
+    variety_to: float | None = None
+    documents_from: int | None = None
+    documents_to: int | None = None
+    kind: str | None = None
+    """At least half of its firings are in documents of this kind."""
+    token_class: TokenClass | None = None
+    dead: bool | None = None
+
+
 class TokenEffect(Record):
     """A token, and by how much one unit of activation changes its logit relative to the mean logit."""
 

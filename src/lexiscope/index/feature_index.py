@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -33,6 +33,7 @@ from lexiscope.index.feature import (
     Feature,
     FeaturePage,
     FeatureSummary,
+    Filters,
     FrequentToken,
     KindShare,
     ListedFeature,
@@ -45,7 +46,7 @@ from lexiscope.index.feature import (
     TokenEffect,
 )
 from lexiscope.index.histogram import NUM_BANDS, Histogram
-from lexiscope.index.listing import Listed, Listing
+from lexiscope.index.listing import TOKEN_CLASSES, Listed, Listing, token_class
 
 _DENSITY_BINS_PER_DECADE = 5
 _LONGEST_NUMBER = 12
@@ -120,8 +121,9 @@ class FeatureIndex:
         if int(self._text.tokens_T.max()) >= len(self._pieces):
             raise ValueError("tokens that have no text")
         self._lowered = [piece.lower() for piece in self._pieces]
+        self._classes_V = np.array([TOKEN_CLASSES.index(token_class(piece)) for piece in self._pieces], np.int8)
         self._describer = Describer(self._text, occurrences_V)
-        self._listing = Listing(self._database.columns())
+        self._listing = Listing(self._database.columns(), self.num_tokens)
         if int(self._listing.columns["max_row"].max(initial=-1)) >= self._text.num_rows:
             raise ValueError("rows that are not of this text")
 
@@ -132,6 +134,8 @@ class FeatureIndex:
         *,
         descending: bool = True,
         search: str = "",
+        filters: Filters | None = None,
+        among: Collection[int] | None = None,
         limit: int = 50,
         offset: int = 0,
     ) -> FeaturePage:
@@ -140,8 +144,10 @@ class FeatureIndex:
         Args:
             search: part of a token that a feature often fires on or promotes, or ``#`` and a feature's number. Upper
                 and lower case are the same.
+            filters: what else the features have in common.
+            among: only these, such as those with a label.
         """
-        matching_F = self._matching(search)
+        matching_F = self._matching(search, filters, among)
         numbers, matching = self._listing.page(matching_F, sort, descending=descending, limit=limit, offset=offset)
         rows = self._listing.rows(numbers)
         live = [row for row in rows if row.firings]
@@ -263,11 +269,20 @@ class FeatureIndex:
             density=DensityHistogram(low=low, high=0, counts=counts.tolist()),
         )
 
-    def _matching(self, search: str) -> NDArray[np.bool_] | None:
-        """Which features a search finds; None: all."""
+    def _matching(
+        self, search: str, filters: Filters | None, among: Collection[int] | None
+    ) -> NDArray[np.bool_] | None:
+        """Which features are asked for; None: all."""
+        found = [self._found(search)] if search.strip() else []
+        if filters is not None and filters != Filters():
+            found.append(self._listing.meets(filters, list(self._kinds_of_text), self._classes_V))
+        if among is not None:
+            found.append(np.isin(np.arange(self.num_features), list(among)))
+        return np.logical_and.reduce(found) if found else None
+
+    def _found(self, search: str) -> NDArray[np.bool_]:
+        """Which features a search finds."""
         wanted = search.strip().lower()
-        if not wanted:
-            return None
         if wanted.startswith("#") and wanted[1:].isdecimal() and len(wanted) < _LONGEST_NUMBER:
             one: NDArray[np.bool_] = np.arange(self.num_features) == int(wanted[1:])
             return one

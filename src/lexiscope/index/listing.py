@@ -6,17 +6,20 @@ F features, K tokens kept of each, V vocabulary, M features that match.
 from __future__ import annotations
 
 import threading
+import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lexiscope.index.feature import SortKey
+from lexiscope.index.feature import Filters, SortKey, TokenClass
 
 TOKENS_SHOWN = 5
 """Of the tokens that a feature fires on, and of those it promotes."""
 TOKENS_SEARCHED = 6
+TOKEN_CLASSES: tuple[TokenClass, ...] = get_args(TokenClass)
+_MOSTLY = 0.5
 NUMBERS = (
     "firings",
     "max_activation",
@@ -25,9 +28,16 @@ NUMBERS = (
     "variety",
     "documents",
 )
+KINDS = ("kind", "kind_share")
+"""The kind of document with most of its firings, and their share."""
 LISTS = ("frequent_tokens", "promoted_tokens")
 COLUMNS = ", ".join(
-    [*NUMBERS, *(f"coalesce({name}[{n + 1}], -1) AS {name}_{n}" for name in LISTS for n in range(TOKENS_SEARCHED))]
+    [
+        *NUMBERS,
+        "coalesce(list_max(kind_shares), 0) AS kind_share",
+        "coalesce(list_position(kind_shares, list_max(kind_shares)), 0) - 1 AS kind",
+        *(f"coalesce({name}[{n + 1}], -1) AS {name}_{n}" for name in LISTS for n in range(TOKENS_SEARCHED)),
+    ]
 )
 """What to ask ``features.parquet`` for."""
 
@@ -57,10 +67,11 @@ class Listing:
         ValueError: the columns are no columns of features.
     """
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
+    def __init__(self, found: Mapping[str, Any], num_tokens: int) -> None:
+        self._num_tokens = num_tokens
         if any(np.ma.is_masked(column) for column in found.values()):
             raise ValueError("features with numbers missing")
-        self.columns: dict[str, NDArray[Any]] = {name: np.asarray(found[name]) for name in NUMBERS}
+        self.columns: dict[str, NDArray[Any]] = {name: np.asarray(found[name]) for name in (*NUMBERS, *KINDS)}
         self.tokens: dict[str, NDArray[np.int32]] = {
             name: np.stack([found[f"{name}_{n}"] for n in range(TOKENS_SEARCHED)], axis=1) for name in LISTS
         }
@@ -71,6 +82,34 @@ class Listing:
     @property
     def num_features(self) -> int:
         return len(self.dead_F)
+
+    def meets(self, filters: Filters, kinds: Sequence[str], classes_V: NDArray[np.int8]) -> NDArray[np.bool_]:
+        """Whether each feature has what is asked for: bool [F].
+
+        Args:
+            kinds: of document, in the order of ``kind_shares``.
+            classes_V: of every token, the ordinal of its `TokenClass`.
+        """
+        met_F = np.ones(self.num_features, dtype=bool)
+        for name, column_F in self._limited().items():
+            low, high = getattr(filters, f"{name}_from"), getattr(filters, f"{name}_to")
+            if low is not None:
+                met_F &= column_F >= low
+            if high is not None:
+                met_F &= column_F <= high
+        if filters.dead is not None:
+            met_F &= self.dead_F == filters.dead
+        if filters.kind is not None:
+            mostly_F = self.columns["kind_share"] >= _MOSTLY
+            met_F &= mostly_F & (self.columns["kind"] == (kinds.index(filters.kind) if filters.kind in kinds else -2))
+        if filters.token_class is not None:
+            first_F = self.tokens["frequent_tokens"][:, 0]
+            met_F &= (first_F >= 0) & (classes_V[first_F] == TOKEN_CLASSES.index(filters.token_class))
+        return met_F
+
+    def _limited(self) -> dict[str, NDArray[Any]]:
+        columns = {name: self.columns[name] for name in ("max_activation", "variety", "documents")}
+        return {"density": self.columns["firings"] / self._num_tokens, **columns}
 
     def mentions(self, tokens: Sequence[int], vocab_size: int) -> NDArray[np.bool_]:
         """Whether one of these tokens is among those that a feature often fires on, or promotes most: bool [F]."""
@@ -120,3 +159,17 @@ class Listing:
 
 def _without_gaps(rows: list[list[int]]) -> list[list[int]]:
     return [[token for token in row if token >= 0] for row in rows]
+
+
+def token_class(piece: str) -> TokenClass:
+    """Of what a token is made, the white space around it aside."""
+    inside = piece.strip()
+    if not inside:
+        return "space" if piece else "other"
+    if all(character.isalpha() or unicodedata.combining(character) for character in inside):
+        return "word"
+    if inside.isnumeric():
+        return "number"
+    if all(unicodedata.category(character)[0] in "PS" for character in inside):
+        return "punctuation"
+    return "other"
