@@ -112,6 +112,19 @@ def test_reading_only(written):
         assert notes.labels.count() == 32
 
 
+def test_who_reads_only_leaves_no_trace_and_is_told_of_a_change(written):
+    with Notes(written, SAE, readonly=True) as notes:
+        assert notes.search("label").matching == 30
+        assert [found.name for found in written.parent.iterdir()] == [written.name]
+        with (
+            pytest.raises(BusyError, match="changed while it was read; try again"),
+            notes.database.read(),
+            Notes(written, SAE) as writer,
+        ):
+            writer.labels.add(1, "new", ANA)
+        assert notes.labels.count() == 31
+
+
 def test_reading_only_where_nothing_is_yet(path):
     with Notes(path, SAE, readonly=True) as notes:
         assert notes.labels.count() == notes.search("x").matching == 0

@@ -66,7 +66,7 @@ class Database:
                 connection = self._borrow()
                 connection.allow(seconds)
             try:
-                with sentences(self.path):
+                with self._unless_it_changed(connection), sentences(self.path):
                     connection.execute("BEGIN")
                     yield connection
             finally:
@@ -108,6 +108,15 @@ class Database:
             for connection in (*self._idle, *([self._writer] if self._writer else [])):
                 connection.close()
             self._idle, self._writer = [], None
+
+    @contextmanager
+    def _unless_it_changed(self, connection: Connection) -> Iterator[None]:
+        """Whoever reads without leaving a trace can't be seen by who begins to write, and finds that out here."""
+        try:
+            yield
+        finally:
+            if connection.seen not in {(now := _look(self.path)), now[:2], _NOTHING}:
+                raise BusyError(f"{self.path} changed while it was read; try again") from None
 
     def _borrow(self) -> Connection:
         self._check_open()
@@ -153,18 +162,10 @@ class Database:
 
     def _connect_for_reading(self, now: tuple[Any, ...]) -> tuple[Connection, tuple[Any, ...]]:
         """A connection, and what of the file must stay as it is for it to be of use."""
-        try:
-            connection = connect(self.path, "ro" if self.readonly else "rw")
-            with _closed_on_error(connection):
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            forbidden = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
-            if not (self.readonly and forbidden) or now[4]:
-                raise
-        else:
-            return connection, now[:2]
-        # Nothing may be written in the folder, not even who is reading; so nobody else writes there while it is so.
-        return connect(self.path, "ro", immutable=True), now
+        if self.readonly and not now[4]:
+            # Without a log nobody has it open. SQLite would make a log to read it, and nothing is to be written here.
+            return connect(self.path, "ro", immutable=True), now
+        return connect(self.path, "ro" if self.readonly else "rw"), now[:2]
 
     def _open_writer(self) -> Connection:
         self._check_open()

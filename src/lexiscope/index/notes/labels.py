@@ -71,7 +71,7 @@ class Labels(Room):
             newest = {found.name: found.value for found in SCORES.select(tx, "t.label = ?", [label], order="t.id")}
             tx.execute("UPDATE labels SET score = ? WHERE id = ?", [mean_of(newest), label])
             file_away(tx, LABELS.name, [label])
-            self._choose(tx, [feature])
+            self.choose(tx, [feature])
             return self._get(tx, label)
 
     def pin(self, label: int, by: By) -> Label:
@@ -80,14 +80,14 @@ class Labels(Room):
             feature = self._live(tx, label).feature
             self._unpin(tx, feature, by)
             PINS.insert(tx, source_of(tx, by), microseconds(), feature, label)
-            self._choose(tx, [feature])
+            self.choose(tx, [feature])
             return self._get(tx, label)
 
     def unpin(self, feature: int, by: By) -> None:
         """Let the scores decide again."""
         with self.database.write() as tx:
             self._unpin(tx, feature, by)
-            self._choose(tx, [feature])
+            self.choose(tx, [feature])
 
     def remove(self, label: int, by: By) -> None:
         """It stays in the history.
@@ -100,7 +100,7 @@ class Labels(Room):
             take_out(tx, LABELS.name, [label])
             tx.execute("UPDATE labels SET chosen = 0 WHERE id = ?", [label])
             LABELS.end(tx, [label], source_of(tx, by), microseconds())
-            self._choose(tx, [feature])
+            self.choose(tx, [feature])
 
     def of(self, feature: int, *, history: bool = False) -> list[Label]:
         """Of one feature: the one to show first, then the newest first; with ``history`` also what was removed."""
@@ -174,7 +174,7 @@ class Labels(Room):
         )
         return [Known(*row) for row in rows]
 
-    def _choose(self, tx: sqlite3.Connection, features: Sequence[int]) -> None:
+    def choose(self, tx: sqlite3.Connection, features: Sequence[int]) -> None:
         """Among what is there."""
         known = self._known(tx, features)
         self._show(tx, known, set(winners_of(known, self._pins(tx, features)).values()))

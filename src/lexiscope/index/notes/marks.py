@@ -134,13 +134,14 @@ class Tags(Room):
     def features(self, text: str) -> list[int]:
         """Those that have a tag, ascending."""
         with self.database.read() as tx:
-            return sorted(tag.feature for tag in TAGS.select(tx, "t.text = ?", [text]))
+            return sorted({tag.feature for tag in TAGS.select(tx, "t.text = ?", [text])})
 
     def counts(self, limit: int = 1000) -> dict[str, int]:
         """How many features have each tag, the most frequent first."""
         with self.database.read() as tx:
             rows = tx.execute(
-                "SELECT text, count(*) FROM tags WHERE ended_at IS NULL GROUP BY text ORDER BY 2 DESC, 1 LIMIT ?",
+                "SELECT text, count(DISTINCT feature) FROM tags WHERE ended_at IS NULL GROUP BY text "
+                "ORDER BY 2 DESC, 1 LIMIT ?",
                 [limit],
             )
             return {str(text): int(count) for text, count in rows}

@@ -23,6 +23,7 @@ from lexiscope.core.config import describe
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.manifest import MANIFEST
 from lexiscope.index.notes.database import Database, Dictionary
+from lexiscope.index.notes.exchange import Exchange
 from lexiscope.index.notes.labels import Labels
 from lexiscope.index.notes.lists import Lists, Results
 from lexiscope.index.notes.marks import Bookmarks, Ratings, Tags, Texts
@@ -47,6 +48,7 @@ class Notes:
     Attributes:
         labels, ratings, bookmarks, tags, texts, lists, results: what was written, by kind.
         search: full-text search over labels, notes and tags.
+        exchange: JSON Lines and CSV.
     """
 
     def __init__(self, path: Path | str, dictionary: Dictionary, *, readonly: bool = False) -> None:
@@ -59,6 +61,7 @@ class Notes:
         self.lists = Lists(self.database)
         self.results = Results(self.database)
         self.search = Search(self.database)
+        self.exchange = Exchange(self.database)
 
     @classmethod
     def open(cls, index: Path | str, *, readonly: bool = False) -> Notes:

@@ -162,7 +162,7 @@ class Tag(Written):
 class Note(Written):
     """Free text on a feature, or on the whole dictionary (no feature)."""
 
-    feature: Count | None
+    feature: Count | None = None
     text: LongText
     note: Count
     """Which note this is a version of: the id of its first version."""
