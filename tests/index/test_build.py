@@ -157,3 +157,14 @@ def test_a_dictionary_of_other_activations_is_refused(world, store, tmp_path):
     with pytest.raises(InputError, match="another model"):
         build_index(Dictionary(), stranger, store, out=tmp_path / "index")
     assert not any(tmp_path.iterdir())
+
+
+def test_the_histogram_of_effects_holds_the_whole_vocabulary(world, built):
+    effects_FV = Model(world).unembed(Dictionary().directions_FD).double()
+    for number in (0, 7):
+        effects = built.feature(number).effects
+        row = effects_FV[number].tolist()
+        assert (effects.low, effects.high) == pytest.approx((min(row), max(row)), rel=1e-4)
+        assert sum(effects.counts) == len(row)
+        assert effects.counts[-1] >= 1
+        assert effects.std == pytest.approx(float(np.std(row)), rel=1e-3)

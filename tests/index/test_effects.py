@@ -14,7 +14,6 @@ from lexiscope.index.effects import (
     describe_effects,
     effect_matrix,
     effects_on,
-    logit_effects,
     promoters,
     spread_of_effects,
     tokenisations,
@@ -39,7 +38,7 @@ def test_the_matrix_gives_what_the_model_unembeds(demo, directions_FD):
 
 def test_ends_are_those_of_every_effect_sorted(demo, directions_FD):
     effects_FV = demo.unembed(directions_FD)[:, : demo.tokenizer.vocab_size]
-    found = logit_effects(demo, directions_FD, keep=5)
+    found, _ = describe_effects(effect_matrix(demo), directions_FD, keep=5)
     ordered = effects_FV.sort(dim=1, descending=True).values
     assert torch.allclose(found.promoted_effects, ordered[:, :5], atol=1e-4)
     assert torch.allclose(found.suppressed_effects, ordered.flip(1)[:, :5], atol=1e-4)

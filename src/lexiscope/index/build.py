@@ -23,7 +23,8 @@ from lexiscope.index.concordance.firings import merged, ranges
 from lexiscope.index.concordance.table import FIRINGS_PER_FILE, write_firings
 from lexiscope.index.concordance.text import Text, write_text
 from lexiscope.index.config import IndexConfig
-from lexiscope.index.directions import LogitEffects, logit_effects, neighbours
+from lexiscope.index.directions import neighbours
+from lexiscope.index.effects import RESIDUAL_SITES, EffectShapes, LogitEffects, describe_effects, effect_matrix
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.summary import Summary, TextFacts
 from lexiscope.index.tables import DOCUMENTS, FEATURES, TOKENS, write_documents, write_features, write_tokens
@@ -32,8 +33,6 @@ from lexiscope.saes.base import SparseAutoencoder
 
 EVERY = sys.maxsize
 """Each checkpoint of an index holds other rows, and all are needed."""
-RESIDUAL_SITES = {"embed", "resid_pre", "resid_post", "attn_out", "mlp_out"}
-"""Sites whose activations are part of the residual stream, so that a direction there acts on the logits directly."""
 
 
 def build_index(
@@ -143,11 +142,12 @@ def _shared_hooks(sae: SparseAutoencoder, model: LanguageModel, store: Activatio
 
 def _effects(
     sae: SparseAutoencoder, model: LanguageModel, written: HookPoint, config: IndexConfig
-) -> LogitEffects | None:
+) -> tuple[LogitEffects, EffectShapes] | None:
     """Direct logit effects of what is written, at the last hook point if there are several.
 
     None where a direction is not one of the residual stream.
     """
     if written.site not in RESIDUAL_SITES:
         return None
-    return logit_effects(model, sae.directions_FD[:, -model.width :], config.logit_tokens)
+    directions_FD = sae.directions_FD[:, -model.width :]
+    return describe_effects(effect_matrix(model), directions_FD, keep=config.logit_tokens)

@@ -23,7 +23,8 @@ MOST_PIECE_BYTES = 1 << 16
 """No vocabulary has more tokens, or a longer one."""
 
 _DETAILS = "kind_shares, promoted_tokens, promoted_effects, suppressed_tokens, suppressed_effects, neighbour_features, "
-_DETAILS += "neighbour_cosines"
+_DETAILS += "neighbour_cosines, effects_low AS low, effects_high AS high, effects_counts AS counts, "
+_DETAILS += "effects_std AS std, effects_skewness AS skewness, effects_kurtosis AS kurtosis"
 _MEASURE = """
 SELECT (SELECT count(*) FROM features), (SELECT count(*) FROM tokens), (SELECT max(strlen(piece)) FROM tokens)
 """

@@ -17,11 +17,8 @@ import torch
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.index.effects import LogitEffects, logit_effects
 from lexiscope.saes.kernels.gather import row_dots
 from lexiscope.saes.kernels.select import select_topk
-
-__all__ = ["LogitEffects", "Neighbours", "logit_effects", "neighbours"]
 
 _ROWS_AT_ONCE = 1 << 15
 """Kernels prepare all directions once per call, which takes as long as some thousands of rows."""

@@ -198,11 +198,6 @@ def _shape(effects_NV: Tensor, *, low_N: Tensor, high_N: Tensor, bins: int) -> t
     return low_N, high_N, counts_NB, variance_N.sqrt().float(), skewness_N, kurtosis_N
 
 
-def logit_effects(model: LanguageModel, directions_FD: Tensor, keep: int) -> LogitEffects:
-    """The most promoted and suppressed tokens of each direction; `LanguageModel.unembed` says what is left out."""
-    return describe_effects(effect_matrix(model), directions_FD, keep=keep)[0]
-
-
 @torch.no_grad()
 def effects_on(U_DV: Tensor, directions_FD: Tensor, tokens: Sequence[int]) -> Tensor:
     """Of every feature on some tokens, float32 [F, N]: exact, and read once from wherever the directions lie."""

@@ -48,6 +48,20 @@ class TokenEffect(Record):
     effect: Real
 
 
+class EffectHistogram(Record):
+    """How the effects of a feature on all tokens of the vocabulary lie."""
+
+    low: Real
+    high: Real
+    counts: list[int]
+    """Tokens in bins of equal width from ``low`` to ``high``."""
+    std: Real
+    skewness: Real
+    """0: as many tokens are promoted as suppressed; positive: a few are promoted, and far."""
+    kurtosis: Real
+    """3 for a bell curve, as a direction without meaning has; larger: few tokens stand out."""
+
+
 class FrequentToken(Record):
     """A token that the feature fires on."""
 
@@ -214,6 +228,8 @@ class Feature(FeatureSummary):
     kinds: list[KindShare]
     promoted_tokens: list[TokenEffect]
     suppressed_tokens: list[TokenEffect]
+    effects: EffectHistogram | None
+    """None where its direction does not act on the logits directly."""
     neighbours: list[Neighbour]
     coactivations: list[CoActivation]
     """What fires together with it most above chance, counted on the rows of the index's sample."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from lexiscope.index.feature import (
     Band,
     CoActivation,
     DensityHistogram,
+    EffectHistogram,
     Example,
     Feature,
     FeaturePage,
@@ -202,6 +203,7 @@ class FeatureIndex:
             kinds=self._kinds(detail["kind_shares"]),
             promoted_tokens=self._effects(detail["promoted_tokens"], detail["promoted_effects"]),
             suppressed_tokens=self._effects(detail["suppressed_tokens"], detail["suppressed_effects"]),
+            effects=_histogram_of_effects(detail),
             neighbours=self._neighbours(detail["neighbour_features"], detail["neighbour_cosines"]),
             coactivations=coactivations,
             sampled_firings=sampled,
@@ -384,6 +386,12 @@ def _bands(histogram: Histogram, examples: Sequence[tuple[int, Example]]) -> lis
         for band in reversed(range(NUM_BANDS))
         if firings[band]
     ]
+
+
+def _histogram_of_effects(detail: Mapping[str, Any]) -> EffectHistogram | None:
+    if not detail["counts"]:
+        return None
+    return EffectHistogram(**{name: detail[name] for name in EffectHistogram.model_fields})
 
 
 def _positions(counts: NDArray[np.int64]) -> list[PositionShare]:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from lexiscope.core.parquet import connect
 from lexiscope.harvest.documents import DocumentInfo
-from lexiscope.index.directions import LogitEffects, Neighbours
+from lexiscope.index.directions import Neighbours
+from lexiscope.index.effects import EffectShapes, LogitEffects
 from lexiscope.index.parquet import column_of_text, copy_to_parquet, write_parquet
 from lexiscope.index.summary import Summary
 from lexiscope.text.tokenizer import Tokenizer
@@ -44,6 +45,12 @@ COLUMNS = {
         "promoted_effects": "FLOAT[]",
         "suppressed_tokens": "INTEGER[]",
         "suppressed_effects": "FLOAT[]",
+        "effects_low": "FLOAT",
+        "effects_high": "FLOAT",
+        "effects_counts": "INTEGER[]",
+        "effects_std": "FLOAT",
+        "effects_skewness": "FLOAT",
+        "effects_kurtosis": "FLOAT",
         "neighbour_features": "INTEGER[]",
         "neighbour_cosines": "FLOAT[]",
     },
@@ -51,20 +58,27 @@ COLUMNS = {
     DOCUMENTS: {"document": "INTEGER", "id": "VARCHAR", "kind": "VARCHAR", "licence": "VARCHAR", "heldout": "BOOLEAN"},
 }
 """File → column → DuckDB type."""
+_SHAPES = ("low", "high", "std", "skewness", "kurtosis")
 _FEATURES_AT_ONCE = 1 << 16
 
 
 def write_features(
-    path: Path, summary: Summary, num_tokens: int, effects: LogitEffects | None, neighbours: Neighbours
+    path: Path,
+    summary: Summary,
+    num_tokens: int,
+    effects: tuple[LogitEffects, EffectShapes] | None,
+    neighbours: Neighbours,
 ) -> None:
-    """Write ``features.parquet``: one row per latent, in order. Without ``effects`` their lists are empty."""
+    """Write ``features.parquet``: one row per latent, in order. Without ``effects`` their columns are empty."""
     firings_F = summary.firings_B
+    ends, shapes = effects or (None, None)
     lists: dict[str, NDArray[Any]] = {
         "frequent_tokens": summary.frequent_tokens_BK,
         "frequent_shares": summary.frequent_shares_BK,
         "kind_shares": summary.kind_shares_BC,
-        **{name: np.empty((len(firings_F), 0)) for name in LogitEffects._fields},
-        **{name: table_FK.numpy() for name, table_FK in (effects._asdict() if effects else {}).items()},
+        **{name: np.empty((len(firings_F), 0)) for name in (*LogitEffects._fields, "effects_counts")},
+        **{name: table_FK.numpy() for name, table_FK in (ends._asdict() if ends else {}).items()},
+        **({"effects_counts": shapes.counts_FB.numpy()} if shapes else {}),
         "neighbour_features": neighbours.features_FK.numpy(),
         "neighbour_cosines": neighbours.cosines_FK.numpy(),
     }
@@ -82,6 +96,7 @@ def write_features(
         "mean_activation": summary.mean_activations_B,
         "variety": summary.varieties_B,
         "documents": summary.documents_B,
+        **({f"effects_{name}": getattr(shapes, f"{name}_F").numpy() for name in _SHAPES} if shapes else {}),
     }
     columns = COLUMNS[FEATURES]
     with connect() as connection:
@@ -89,7 +104,7 @@ def write_features(
         for start in range(0, len(firings_F), _FEATURES_AT_ONCE):
             rows = slice(start, start + _FEATURES_AT_ONCE)
             batch = {name: np.ascontiguousarray(column[rows]) for name, column in numbers.items()}
-            terms = {name: name for name in numbers}
+            terms = {name: name if name in numbers else "NULL" for name in columns}
             for name, table_FK in lists.items():
                 length = lengths[name][rows] if name in lengths else None
                 terms[name] = _add_lists(batch, name, table_FK[rows], length)
