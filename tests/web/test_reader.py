@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -100,8 +101,24 @@ def test_it_answers_as_the_functions_do(model, folder):
     feature = reader.read(TEXT).tokens[4].firings[0].feature
     found = reader.ablate(feature, [Window(ids, 4)])
     assert found == ablate(model, sae, feature, [Window(ids, 4)])
+    others = torch.tensor([3, 7])
+    assert reader.ablate(feature, [Window(ids, 4)], others=others) == ablate(
+        model, sae, feature, [Window(ids, 4)], others=others
+    )
     assert found.fired == 1
     assert reader.by_example([TEXT], ["a b"]) == find_by_example(model, sae, [TEXT], ["a b"])
+
+
+def test_an_index_tells_strengths_and_means(model, folder):
+    class Index:
+        def summaries(self, features):
+            return {one: SimpleNamespace(max_activation=50.0, mean_activation=one / 2) for one in features}
+
+    reader = demo_reader(model, folder)
+    firing = reader.read(TEXT, Index()).tokens[4].firings[0]
+    assert firing.relative == pytest.approx(firing.activation / 50, rel=1e-4)
+    for one in reader.promotes("return", Index()).features:
+        assert one.at_mean == pytest.approx(one.effect * one.feature / 2)
 
 
 def test_directions_on_the_disk_promote_as_those_in_memory(model, folder):

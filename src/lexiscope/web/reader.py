@@ -64,7 +64,8 @@ class TextReader:
         """Take a feature out of its examples.
 
         Args:
-            others: numbers of the features that may serve as controls; None: all.
+            windows: see `lexiscope.index.ablation.windows_at`.
+            others: numbers of the features that may serve as controls, the live ones; None: all.
         """
         from lexiscope.index.ablation import ablate
 
@@ -74,11 +75,20 @@ class TextReader:
             model, sae = self._parts
             return ablate(model, sae, feature, windows, hooks=self._hooks, others=others)
 
-    def promotes(self, text: str, *, by: By = "effect", keep: int = 50, means_F: Tensor | None = None) -> Promoters:
+    def promotes(
+        self,
+        text: str,
+        index: FeatureIndex | None = None,
+        *,
+        by: By = "effect",
+        keep: int = 50,
+        means_F: Tensor | None = None,
+    ) -> Promoters:
         """The features that promote a text most.
 
         Args:
-            means_F: mean activation of every feature, for the effect at it.
+            index: for the effect at the mean activation of those that are given.
+            means_F: mean activation of every feature, to order by that effect.
         """
         from lexiscope.index.effects import promoters
 
@@ -86,14 +96,22 @@ class TextReader:
         with self._turn:
             matrix_DV, directions_FD, spread_F = self._effects
             tokenizer = self._model.tokenizer
-            return promoters(matrix_DV, directions_FD, spread_F, tokenizer, text, by=by, keep=keep, means_F=means_F)
+            found = promoters(matrix_DV, directions_FD, spread_F, tokenizer, text, by=by, keep=keep, means_F=means_F)
+        if index is None:
+            return found
+        means = index.summaries([one.feature for one in found.features])
+        features = [
+            one.model_copy(update={"at_mean": one.effect * means[one.feature].mean_activation})
+            for one in found.features
+        ]
+        return found.model_copy(update={"features": features})
 
     def by_example(
         self,
         wanted: Sequence[Marked | str],
         unwanted: Sequence[Marked | str],
-        *,
         index: FeatureIndex | None = None,
+        *,
         keep: int = 20,
     ) -> ByExample:
         """The features that fire on some texts, or marked parts of them, and not on others."""
