@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -252,3 +254,25 @@ def test_where_there_is_nothing_to_verify_it_says_so(tmp_path: Path) -> None:
     for name in ("absent", "file", "x" * 5000):
         with pytest.raises(InputError, match="no folder at .*; give the folder of an artifact"):
             verify([tmp_path / name])
+
+
+def test_notes_beside_an_index_are_checked_and_left_as_they_are(run: Path) -> None:
+    path = run / "index.notes.sqlite"
+    with closing(sqlite3.connect(path)) as tx:
+        tx.execute("PRAGMA journal_mode = WAL")
+        tx.execute("CREATE TABLE labels (text)")
+        tx.executemany("INSERT INTO labels VALUES (?)", [["label"]] * 5000)
+        tx.commit()
+    before = path.read_bytes()
+    [finding] = [finding for finding in verify([run]) if finding.path == path]
+    assert (finding.kind, finding.whole, finding.num_files, finding.num_bytes) == ("notes", True, 1, len(before))
+    assert sorted(found.name for found in run.iterdir()) == ["index", "index.notes.sqlite", "sae", "store"]
+    damaged = bytearray(before)
+    damaged[len(before) // 2 : len(before) // 2 + 400] = b"\xff" * 400
+    path.write_bytes(damaged)
+    [sentence] = sentences(run)
+    assert sentence.startswith(f"{path} is damaged (")
+    assert sentence.endswith("; restore it from a copy, or move it away")
+    path.unlink()
+    path.symlink_to(run / "elsewhere")
+    assert sentences(run / "index") == [f"{path} is a link or no file; restore it from a copy, or move it away"]

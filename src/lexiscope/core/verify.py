@@ -19,8 +19,10 @@ from lexiscope.core.errors import ArtifactError, InputError, one_line
 from lexiscope.core.manifest import MANIFEST, fingerprint, read_checkpoint_manifest
 from lexiscope.core.places import artifact_manifest, folders_in, is_checkpoint, is_folder, names_in, was_artifact
 from lexiscope.core.progress import SILENT, Progress, Task
+from lexiscope.core.sqlite import database_trouble, notes_beside
 
 CHECKPOINT = "checkpoint"
+NOTES = "notes"
 
 
 class Problem(NamedTuple):
@@ -33,10 +35,10 @@ class Problem(NamedTuple):
 
 @dataclass
 class Finding:
-    """What was found out about one folder.
+    """What was found out about one folder, or about the notes beside an index.
 
     Attributes:
-        kind: of the artifact, or "checkpoint"; None if nobody can tell any more.
+        kind: of the artifact, "checkpoint" or "notes"; None if nobody can tell any more.
         num_bytes: of the files that were read.
         notes: what could not be checked.
     """
@@ -57,6 +59,8 @@ class Finding:
     def remedy(self) -> str:
         if self.kind == CHECKPOINT:
             return f"remove {self.path}, the run goes on from an older one"
+        if self.kind == NOTES:
+            return "restore it from a copy, or move it away"
         return f"restore it from a copy, or make the {self.kind or 'artifact'} again"
 
     def report(self, path: Path, what: str, remedy: str | None = None) -> None:
@@ -142,16 +146,23 @@ class _Survey:
                 finding.problems.append(Problem(finding.path / MANIFEST, what))
                 continue
             self._compare_files(finding, values["files"])
+            if finding.kind == "index":
+                self._find_notes(finding.path)
             for source in values.get("made_from", ()):
                 self._find_source(finding, source)
 
     def read(self, progress: Progress) -> None:
         """Every file."""
-        total = sum(job.entry.bytes for job in self._jobs) / 1e6
+        notes = [finding for finding in self.findings if finding.kind == NOTES]
+        total = (sum(job.entry.bytes for job in self._jobs) + sum(found.num_bytes for found in notes)) / 1e6
         with progress.task("Verifying", total, "MB") as task:
             for finding, name, entry in self._jobs:
                 if what := check_file(finding.path / name, entry, task):
                     finding.report(finding.path / name, what)
+            for finding in notes:
+                if what := database_trouble(finding.path):
+                    finding.report(finding.path, what)
+                task.advance(finding.num_bytes / 1e6)
 
     def _manifest(self, finding: Finding) -> Mapping[str, Any]:
         """The manifest of a folder, with what it says of itself entered in the finding.
@@ -187,6 +198,13 @@ class _Survey:
         folders = {str(folder) for name in listed for folder in PurePosixPath(name).parents}
         for name in sorted(names_in(finding.path) - listed.keys() - folders - {MANIFEST}):
             finding.report(finding.path / name, "is not in the manifest", "move it out of the folder")
+
+    def _find_notes(self, index: Path) -> None:
+        """What people and models wrote lies beside an index and is no part of it: it may change."""
+        path = notes_beside(index)
+        if os.path.lexists(path) and (real := os.fspath(path)) not in self._seen:
+            self._seen.add(real)
+            self.findings.append(Finding(path, NOTES, num_files=1, num_bytes=path.lstat().st_size))
 
     def _find_source(self, finding: Finding, source: Mapping[str, str]) -> None:
         """Add what an artifact was made from to the folders to look at, or say why not."""

@@ -20,8 +20,8 @@ import pytest
 
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import ArtifactError, DamageError, InputError, LexiscopeError
+from lexiscope.core.sqlite import notes_beside
 from lexiscope.index.notes import BusyError, By, Dictionary, Notes, connection, database, schema
-from lexiscope.index.notes.store import beside
 
 SAE = Dictionary("f" * 64, 1000)
 ANA = By(author="ana")
@@ -70,7 +70,7 @@ def test_notes_lie_beside_an_index_and_outlive_it(run):
 
     with Notes.open(run / "index") as notes:
         assert notes.labels.of(3) == []
-        assert not beside(run / "index").exists()
+        assert not notes_beside(run / "index").exists()
         notes.labels.add(3, "brackets", ANA)
     shutil.rmtree(run / "index")
     index_of(open_artifact(run / "sae", "sae"), run / "index", seed=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lexiscope.index.notes.connection import BusyError
-from lexiscope.index.notes.database import Dictionary
+from lexiscope.index.notes.place import Dictionary
 from lexiscope.index.notes.search import Found, Hit
 from lexiscope.index.notes.store import Notes
 from lexiscope.index.notes.values import (

@@ -10,13 +10,13 @@ import os
 import sqlite3
 import stat
 import time
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lexiscope.core.config import MOST_QUOTED
 from lexiscope.core.errors import ArtifactError, DamageError, DiskError, InputError, LexiscopeError, one_line
+from lexiscope.core.sqlite import database_uri
 from lexiscope.index.notes.schema import APPLICATION_ID, expected_shape, shape, version
 
 BUSY_SECONDS = 5.0
@@ -50,8 +50,7 @@ class Connection(sqlite3.Connection):
 
 def connect(path: Path | None, mode: str, *, immutable: bool = False) -> Connection:
     """Open a file that is there, or nothing at all (an empty one in memory) for None."""
-    where = urllib.parse.quote(os.fsencode(path)) if path else ":memory:"
-    uri = f"file:{where}?mode={mode}" + ("&immutable=1" if immutable else "")
+    uri = database_uri(path or Path(":memory:"), mode, immutable=immutable)
     connection = sqlite3.connect(
         uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=Connection
     )

@@ -6,17 +6,14 @@ A file that isn't there reads as an empty one, and is made by the first that wri
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lexiscope.core.config import MOST_QUOTED
-from lexiscope.core.disk import flush
 from lexiscope.core.errors import ArtifactError, InputError, one_line
 from lexiscope.index.notes.connection import (
     BUSY_SECONDS,
@@ -29,19 +26,11 @@ from lexiscope.index.notes.connection import (
     look_at,
     sentences,
 )
-from lexiscope.index.notes.schema import APPLICATION_ID, migrate, version
-from lexiscope.index.notes.values import TOOL
+from lexiscope.index.notes.place import NOTHING, Dictionary, look, make
+from lexiscope.index.notes.schema import migrate, version
 
 _READERS = 4
 """Connections for reading; more threads than these wait. Each holds at most 16 MB of pages."""
-_FORGOTTEN_SECONDS = 3600
-
-
-class Dictionary(NamedTuple):
-    """What notes are about: features of one autoencoder."""
-
-    fingerprint: str
-    num_latents: int
 
 
 class Database:
@@ -115,12 +104,12 @@ class Database:
         try:
             yield
         finally:
-            if connection.seen not in {(now := _look(self.path)), now[:2], _NOTHING}:
+            if connection.seen not in {(now := look(self.path)), now[:2], NOTHING}:
                 raise BusyError(f"{self.path} changed while it was read; try again") from None
 
     def _borrow(self) -> Connection:
         self._check_open()
-        now = _look(self.path)
+        now = look(self.path)
         with self._pool:
             while self._idle:
                 connection = self._idle.pop()
@@ -137,8 +126,8 @@ class Database:
                 self._idle.append(connection)
 
     def _open_reader(self) -> Connection:
-        now = _look(self.path)
-        if now == _NOTHING:
+        now = look(self.path)
+        if now == NOTHING:
             connection = connect(None, "memory")
             with _closed_on_error(connection):
                 migrate(connection, 0)
@@ -169,19 +158,19 @@ class Database:
 
     def _open_writer(self) -> Connection:
         self._check_open()
-        now = _look(self.path)[:2]
+        now = look(self.path)[:2]
         if self._writer is not None and self._writer.seen == now:
             return self._writer
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        if now == _NOTHING[:2]:
-            self._make()
+        if now == NOTHING[:2]:
+            make(self.path, self.dictionary)
         found = look_at(self.path)
         check_version(self.path, found)
         connection = connect(self.path, "rw")
         with _closed_on_error(connection):
-            connection.seen = _look(self.path)[:2]
+            connection.seen = look(self.path)[:2]
             self._migrate(connection)
             self._check_about(connection)
         self._writer = connection
@@ -220,75 +209,9 @@ class Database:
                 "their SAE, or move them away"
             )
 
-    def _make(self) -> None:
-        """A new file, under another name until it is whole. If another process was faster, its file stays."""
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}-{threading.get_ident()}.partial")
-        try:
-            _remove_forgotten(self.path)
-            partial.unlink(missing_ok=True)
-            connection = connect(partial, "rwc")
-            try:
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute("BEGIN")
-                migrate(connection, 0)
-                about = {
-                    "sae_fingerprint": self.dictionary.fingerprint,
-                    "num_latents": str(self.dictionary.num_latents),
-                    "created_at": str(time.time_ns() // 1000),
-                    "tool": TOOL,
-                }
-                connection.executemany("INSERT INTO about VALUES (?, ?)", list(about.items()))
-                connection.execute("COMMIT")
-                connection.execute("PRAGMA journal_mode = WAL")
-            finally:
-                connection.close()
-            flush(partial)
-            with suppress(FileExistsError):
-                _give_name(partial, self.path)
-            partial.unlink(missing_ok=True)
-            flush(self.path.parent)
-        except OSError as error:
-            raise InputError(f"can't write {self.path} ({error.strerror}); allow writing in its folder") from None
-
     def _check_open(self) -> None:
         if self._closed:
             raise InputError(f"{self.path} was closed; open it again")
-
-
-_NOTHING = (None, None, 0, 0, False)
-
-
-def _look(path: Path) -> tuple[Any, ...]:
-    """Which file is there (device and number), then what changes when somebody writes."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return _NOTHING
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}); allow reading it") from None
-    log = path.with_name(path.name + "-wal")
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, log.exists()
-
-
-def _give_name(partial: Path, final: Path) -> None:
-    """Raises FileExistsError: the name is taken."""
-    try:
-        os.link(partial, final)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        if final.exists():
-            raise FileExistsError(final) from None
-        partial.rename(final)
-
-
-def _remove_forgotten(path: Path) -> None:
-    """What a process left that was killed while it made a file here."""
-    for found in path.parent.iterdir():
-        if found.name.startswith(f".{path.name}.") and ".partial" in found.name:
-            with suppress(FileNotFoundError):  # another process removes it, too
-                if time.time() - found.lstat().st_mtime > _FORGOTTEN_SECONDS:
-                    found.unlink()
 
 
 @contextmanager

@@ -11,7 +11,6 @@ has returned, what it wrote survives a kill and a power cut.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,24 +21,18 @@ from lexiscope.core.artifact import open_artifact
 from lexiscope.core.config import describe
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.manifest import MANIFEST
-from lexiscope.index.notes.database import Database, Dictionary
+from lexiscope.core.sqlite import notes_beside
+from lexiscope.index.notes.database import Database
 from lexiscope.index.notes.exchange import Exchange
 from lexiscope.index.notes.labels import Labels
 from lexiscope.index.notes.lists import Lists, Results
 from lexiscope.index.notes.marks import Bookmarks, Ratings, Tags, Texts
+from lexiscope.index.notes.place import Dictionary
 from lexiscope.index.notes.search import Search
-
-SUFFIX = ".notes.sqlite"
 
 
 class _Said(BaseModel):
     num_latents: int = Field(ge=0, lt=2**31)
-
-
-def beside(index: Path | str) -> Path:
-    """Where the notes of an index lie."""
-    real = Path(os.path.realpath(index))
-    return real.with_name(real.name + SUFFIX)
 
 
 class Notes:
@@ -83,7 +76,7 @@ class Notes:
             said = _Said.model_validate({**artifact.config, **artifact.manifest})
         except ValidationError as error:
             raise ArtifactError(f"{artifact.path / MANIFEST}: {describe(error)}; build the index again") from None
-        return cls(beside(index), Dictionary(made_from["fingerprint"], said.num_latents), readonly=readonly)
+        return cls(notes_beside(index), Dictionary(made_from["fingerprint"], said.num_latents), readonly=readonly)
 
     @property
     def path(self) -> Path:
