@@ -16,6 +16,7 @@ from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.measure.scorecard import Scorecard
 from lexiscope.web.reader import TextReader
 from lexiscope.web.scores import MatchedConcept, matched_concepts
+from lexiscope.web.survey import Survey, look
 
 
 class UnknownDictionaryError(InputError):
@@ -53,6 +54,11 @@ class Dictionary:
     def changed(self) -> bool:
         """Whether one of its folders has been removed or written again since it was found."""
         return self._writings != [_writing(part) for part in self._parts]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of its artifacts."""
+        return [part.path for part in self._parts]
 
     @cached_property
     def index(self) -> FeatureIndex:
@@ -110,6 +116,10 @@ class Library:
                 found[name] = known if known and known.same_as(fresh) else fresh
             self._dictionaries = found
             return list(found.values())
+
+    def survey(self) -> Survey:
+        """Everything that lies in the folder now, whole or not."""
+        return look(self.root)
 
     def dictionary(self, name: str) -> Dictionary:
         """The dictionary of a name, as it is on disk now.

@@ -13,6 +13,7 @@ import jinja2
 
 from lexiscope.index.feature import ActivationHistogram, DensityHistogram
 from lexiscope.web.characters import labelled, visible
+from lexiscope.web.lineage import WORDS, draw
 from lexiscope.web.plots import Plot, histogram, linear_ticks
 
 STATIC = Path(__file__).parent / "static"
@@ -39,6 +40,7 @@ def environment() -> jinja2.Environment:
         "query": query,
     }
     templates.globals |= {"activation_plot": activation_plot, "density_plot": density_plot, "metric": metric_number}
+    templates.globals |= {"lineage": draw, "kind_words": WORDS}
     return templates
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from lexiscope.web.library import Dictionary, Library
+from lexiscope.web.survey import short_corpus, short_model
 from lexiscope.web.view import View
 
 
@@ -52,20 +52,10 @@ def facts(dictionary: Dictionary, library: Library) -> DictionaryFacts:
         hook=dictionary.artifact.config["hook"],
         num_features=dictionary.artifact.config["num_latents"],
         num_tokens=manifest["num_tokens"],
-        model=_short_name(str(sources.get("model", {}).get("name", "unknown"))),
-        corpus="+".join(_short_source(part) for part in str(corpus.get("source", "unknown")).split("+")),
+        model=short_model(str(sources.get("model", {}).get("name", "unknown"))),
+        corpus=short_corpus(str(corpus.get("source", "unknown"))),
         licences=[str(licence) for licence in corpus.get("licences", [])],
         sae_fingerprint=sae and sae["fingerprint"],
         index_fingerprint=dictionary.artifact.fingerprint,
         made_with=manifest["software"].get("lexiscope", "an unknown version"),
     )
-
-
-def _short_name(model: str) -> str:
-    """A model from a folder goes by the folder's name; a name of the hub stays whole."""
-    return Path(model).name if Path(model).is_absolute() else model
-
-
-def _short_source(part: str) -> str:
-    """One source of a corpus: a path goes by its last part, even a piece of one that has a ``+`` in it."""
-    return part if part.startswith("hf:") else Path(part).name

@@ -1,8 +1,9 @@
-"""Home: every dictionary in the folder that is shown."""
+"""Home: everything in the folder that is shown, and what was made from what."""
 
 from __future__ import annotations
 
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
+from lexiscope.web.survey import Group, Unfinished, groups
 from lexiscope.web.view import View
 
 PATH = "/"
@@ -12,10 +13,18 @@ TEMPLATE = "home.html"
 class HomeView(View):
     root: str
     dictionaries: list[DictionaryFacts]
+    unfinished: list[Unfinished]
+    groups: list[Group]
+    """By run folder; in each, what was made from what."""
 
 
 def read(library: AnyLibrary) -> HomeView:
+    dictionaries = library.dictionaries()
+    found, unfinished = library.survey()
+    shown = {folder: dictionary.name for dictionary in reversed(dictionaries) for folder in dictionary.folders}
     return HomeView(
         root=str(library.root),
-        dictionaries=[facts(dictionary, library) for dictionary in library.dictionaries()],
+        dictionaries=[facts(dictionary, library) for dictionary in dictionaries],
+        unfinished=unfinished,
+        groups=groups(library.root, found, shown),
     )
