@@ -97,6 +97,21 @@ def test_parts_are_those_of_dense_codes_token_by_token(demo, kind):
     assert reading.fvu == pytest.approx(errors / variances, rel=1e-3)
 
 
+def test_shares_add_up_however_weak_the_features_are(demo):
+    """Known truth: scaling all codes changes no share. Beside the bias, weak features are lost in its rounding."""
+    factor = 1e-7
+    sae = dictionary(demo)
+    strong = read_texts(demo, sae, [TEXT])[0]
+    with torch.no_grad():
+        for weight in (sae.W_enc_FD, sae.b_enc_F):
+            weight.mul_(factor)
+    weak = read_texts(demo, sae, [TEXT])[0]
+    for one, other in zip(strong.tokens, weak.tokens, strict=True):
+        assert [firing.feature for firing in one.firings] == [firing.feature for firing in other.firings]
+        assert sum(firing.share for firing in other.firings) == pytest.approx(1, abs=1e-4)
+        assert other.parts.features_norm == pytest.approx(one.parts.features_norm * factor, rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_predictions_are_those_of_the_bare_module(demo, kind):
     """Oracle: transformers on this text alone, and with hooks of the test's own that write the reconstruction."""

@@ -27,6 +27,7 @@ from lexiscope.index.contexts import Contexts, Places, encode
 from lexiscope.index.feature import Real, Record
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
+from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.gather import row_dots
 
 if TYPE_CHECKING:
@@ -213,10 +214,11 @@ class _Read:
         codes = _to(self.codes, device)
         nothing = SparseCodes(codes.offsets[:1].repeat(2), codes.latents[:0], codes.values[:0], codes.num_latents)
         bias_E, decoded_TE = sae.decode(nothing)[0].float(), sae.decode(codes).float()
-        features_TE = decoded_TE - bias_E
+        W_FE = sae.directions_FD.detach().float()
+        features_TE = decode_rows(codes, W_FE)  # decoded less bias would be rounding alone where features are weak
         output_TE = sae.reconstruct(x_TD.to(device), codes).float().cpu()
         self._parts = _take_apart(y_TE, features_TE.cpu(), bias_E.cpu(), decoded_TE.cpu(), output_TE, centre_E)
-        dots_N = row_dots(features_TE, sae.directions_FD.detach().float(), codes.latents, codes.offsets).cpu()
+        dots_N = row_dots(features_TE, W_FE, codes.latents, codes.offsets).cpu()
         sizes_T = features_TE.square().sum(1).cpu().clamp_min(torch.finfo(torch.float32).tiny)
         self._shares_N = dots_N * self.codes.values / sizes_T[self.codes.tokens()]
         self._log_BCV = clean.logits_BCV.float().log_softmax(2)
