@@ -176,6 +176,9 @@ def test_tokenisations_with_and_without_a_space_are_the_same_asked_either_way(de
     assert asked[0] == asked[1]
     assert len(asked[0]) == 2
     assert len(tokenisations(demo.tokenizer, "\n")) == 2
+    assert [way.pieces for way in tokenisations(demo.tokenizer, " ")] == [[" "]]
+    for asked in ("\x00", " \x00"):  # the space before it is a token of its own
+        assert [way.pieces for way in tokenisations(demo.tokenizer, asked)] == [["\x00"]]
     with pytest.raises(InputError, match="no token"):
         tokenisations(demo.tokenizer, "")
 

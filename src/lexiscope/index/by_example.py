@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.contexts import Contexts, Places, encode
+from lexiscope.index.contexts import Contexts, Places, encode, tokens_of
 from lexiscope.index.feature import Real, Record
 from lexiscope.index.separation import Unit, Units, fisher, relabellings, score
 from lexiscope.lm.model import LanguageModel
@@ -202,7 +202,7 @@ class _Read:
         texts_T: list[int] = []
         inside_T: list[bool] = []
         for number, example in enumerate(examples):
-            encoded = model.tokenizer.encode(example.text)
+            encoded = tokens_of(model.tokenizer, example.text)
             contexts = Contexts.of(model, [encoded.ids])
             at = model.read(contexts.tokens_BC, list(places.reads), contexts.attention_BC)
             codes = encode(sae, contexts.side_by_side(at, places.reads))

@@ -16,6 +16,7 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
+from lexiscope.text.tokenizer import Encoded, Tokenizer
 
 
 class Places(NamedTuple):
@@ -117,6 +118,20 @@ class Contexts(NamedTuple):
         out_BC = values_T.new_zeros(self.tokens_BC.shape)
         out_BC[self.text_BC.to(values_T.device)] = values_T
         return out_BC
+
+
+def tokens_of(tokenizer: Tokenizer, text: str) -> Encoded:
+    """The tokens of a text that somebody gave.
+
+    Raises:
+        InputError: there is nothing in it, or what is no text at all.
+    """
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError("this text holds half a character (a lone surrogate); leave it out")
+    encoded = tokenizer.encode(text)
+    if not encoded.ids:
+        raise InputError("there is nothing to read in this text; type a word or two")
+    return encoded
 
 
 def encode(sae: SparseAutoencoder, x_TD: Tensor) -> SparseCodes:

@@ -21,6 +21,7 @@ from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.tensorfile import map_tensor
+from lexiscope.index.contexts import tokens_of
 from lexiscope.index.feature import Real, Record
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.weights import WEIGHTS
@@ -224,16 +225,19 @@ def spread_of_effects(U_DV: Tensor, directions_FD: Tensor) -> Tensor:
 def tokenisations(tokenizer: Tokenizer, text: str) -> list[Tokenisation]:
     """How a model might write a text: as it is, and with or without a space before it.
 
+    A space that is a token of its own says nothing of what follows, so that way is left out.
+
     Raises:
         InputError: there is nothing to write.
     """
-    bare = text.removeprefix(" ")
-    found: dict[tuple[int, ...], None] = {}
-    for variant in (text, f" {bare}", bare):
-        found[tuple(tokenizer.encode(variant).ids)] = None
-    found.pop((), None)
-    if not bare or not found:
+    if not text:
         raise InputError("there is no token in this text; write what a feature might promote, such as Paris")
+    asked = tuple(tokens_of(tokenizer, text).ids)
+    bare = text.removeprefix(" ")
+    found = {asked: None}
+    if bare:
+        alone, spaced = (tuple(tokens_of(tokenizer, variant).ids) for variant in (bare, f" {bare}"))
+        found = {way: None for way in (asked, spaced, alone) if way != spaced or spaced[1:] != alone}
     return [Tokenisation(tokens=list(ids), pieces=[tokenizer.piece(token) for token in ids]) for ids in found]
 
 

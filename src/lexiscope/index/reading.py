@@ -21,9 +21,8 @@ import torch
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.contexts import Contexts, Places, encode
+from lexiscope.index.contexts import Contexts, Places, encode, tokens_of
 from lexiscope.index.feature import Real, Record
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
@@ -139,12 +138,10 @@ def read_texts(
         next_tokens: how many predictions are named.
 
     Raises:
-        InputError: a text without tokens.
+        InputError: a text without tokens, or that is none.
     """
     places = Places.of(sae, hooks)
-    encoded = [model.tokenizer.encode(text) for text in texts]
-    if not all(found.ids for found in encoded):
-        raise InputError("there is nothing to read in this text; type a word or two")
+    encoded = [tokens_of(model.tokenizer, text) for text in texts]
     room = model.max_context - (model.bos == "context")
     kept = [found.ids[: min(room, most_tokens or room)] for found in encoded]
     readings: list[Reading] = []
