@@ -46,8 +46,10 @@ def neighbours(directions_FD: Tensor, live_F: Tensor, keep: int, *, rows_N: Tens
     rows_N = torch.arange(len(unit_FD)) if rows_N is None else rows_N
     bias_F = torch.where(live_F.cpu(), _LIFT, -2 * _LIFT)
     keep = min(keep, len(unit_FD))
-    parts = []
-    for own_N in torch.split(rows_N, _ROWS_AT_ONCE):
+    # Filled in place: small results kept from every block would lie between the blocks' memory.
+    found = Neighbours(torch.empty(len(rows_N), keep, dtype=torch.int64), torch.empty(len(rows_N), keep))
+    for start in range(0, len(rows_N), _ROWS_AT_ONCE):
+        own_N = rows_N[start : start + _ROWS_AT_ONCE]
         queries_ND = unit_FD[own_N]
         most = min(keep + 1, len(unit_FD))
         if len(own_N) < _FEW_ROWS:
@@ -55,8 +57,9 @@ def neighbours(directions_FD: Tensor, live_F: Tensor, keep: int, *, rows_N: Tens
             codes = SparseCodes.from_topk(*scores_NF.topk(most), len(unit_FD))
         else:
             codes = select_topk(queries_ND, unit_FD, bias_F, most)
-        parts.append(_ranked(queries_ND, unit_FD, codes, own_N, keep))
-    return Neighbours(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        for column, block in zip(found, _ranked(queries_ND, unit_FD, codes, own_N, keep), strict=True):
+            column[start : start + _ROWS_AT_ONCE] = block
+    return found
 
 
 def _ranked(queries_ND: Tensor, unit_FD: Tensor, codes: SparseCodes, own_N: Tensor, keep: int) -> Neighbours:
