@@ -21,6 +21,7 @@ from starlette.routing import Route
 from lexiscope import __version__
 from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.web.access import Access
+from lexiscope.web.actions import ACTIONS
 from lexiscope.web.assets import read_assets, serve_asset
 from lexiscope.web.exports import CsvResponse
 from lexiscope.web.guard import Guard
@@ -50,7 +51,7 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
         raise InputError(f"no folder at {root}; give the folder that your runs are in")
     access = access or Access.at(port=port)
     app = FastAPI(title="Lexiscope", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.library = Library(root)
+    app.state.library = Library(root, read_only=access.read_only)
     app.state.read_only = access.read_only
     # The twins first: a name in an address would swallow ".json".
     for page in pages():
@@ -62,6 +63,9 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
         _add(app, page.PATH, _html_of(page), _name(page), response_class=HTMLResponse)
     _add(app, "/d/{name}/random", random_feature, "random", response_class=RedirectResponse, status_code=303)
     _add(app, "/d/{name}/text.json", type_text, "read_text", methods=["POST"], response_model=TypedText)
+    for action in ACTIONS:
+        does = get_type_hints(action.do)["return"]
+        _add(app, action.path, action.do, action.do.__name__, methods=["POST"], response_model=does)
     app.router.routes.append(Route("/static/{name:path}", partial(serve_asset, read_assets(STATIC))))
     for kind in (LexiscopeError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)

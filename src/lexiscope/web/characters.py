@@ -22,6 +22,11 @@ def visible(piece: str) -> str:
     return _cut("".join(" " if part == " " else _drawn(part) for part in _SINGLE_SPACE.split(piece)))
 
 
+def whole(text: str) -> str:
+    """A line that somebody wrote: all of it, single spaces as they are, what is invisible drawn."""
+    return "".join(" " if part == " " else _drawn(part) for part in _SINGLE_SPACE.split(text))
+
+
 def labelled(piece: str) -> str:
     """A token on its own, as in a list: the space in front is drawn, too."""
     return _cut(_drawn(piece))

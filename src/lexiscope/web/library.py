@@ -14,6 +14,7 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.manifest import MANIFEST
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.measure.scorecard import Scorecard
+from lexiscope.web.notebook import Notebook
 from lexiscope.web.reader import TextReader
 from lexiscope.web.scores import MatchedConcept, matched_concepts
 from lexiscope.web.survey import Survey, look
@@ -76,6 +77,10 @@ class Dictionary:
         return matched_concepts(self.scorecard) if self.scorecard else {}
 
     @cached_property
+    def notebook(self) -> Notebook:
+        return Notebook(self.artifact)
+
+    @cached_property
     def reader(self) -> TextReader:
         return TextReader(self.artifact, self.sae)
 
@@ -95,10 +100,15 @@ def open_run(run: Path) -> Dictionary:
 
 
 class Library:
-    """Everything under one folder."""
+    """Everything under one folder.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        read_only: pages offer nothing that would change anything; the guard is what refuses it.
+    """
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
         self.root = root.absolute()
+        self.read_only = read_only
         self._lock = threading.Lock()
         self._dictionaries: dict[str, Dictionary] = {}
 

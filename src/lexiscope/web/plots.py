@@ -110,6 +110,42 @@ def histogram(
     )
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A mean as a bar from 0, its interval as a line, in percent of the width."""
+
+    label: str
+    width: float
+    low: float | None
+    high: float | None
+    text: str
+
+
+def intervals(
+    rows: Sequence[tuple[str, float, float | None, float | None]], value: Callable[[float], str]
+) -> list[Interval]:
+    """Means side by side on one scale, which starts at 0.
+
+    Args:
+        rows: label, mean, and the ends of its interval.
+    """
+    most = max((number for _, *numbers in rows for number in numbers if number is not None), default=0) or 1
+
+    def at(number: float | None) -> float | None:
+        return None if number is None else round(100 * max(0.0, number) / most, 2)
+
+    return [
+        Interval(
+            label,
+            at(mean) or 0.0,
+            at(low),
+            at(high),
+            value(mean) if low is None or high is None else f"{value(mean)} ({value(low)} to {value(high)})",
+        )
+        for label, mean, low, high in rows
+    ]
+
+
 def linear_ticks(most: float, wanted: int = 4) -> list[float]:
     """Round numbers from 0 up to ``most``."""
     if most <= 0:

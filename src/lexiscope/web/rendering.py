@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from urllib.parse import urlencode
 
 import jinja2
 
-from lexiscope.index.feature import ActivationHistogram, DensityHistogram
-from lexiscope.web.characters import labelled, visible
+from lexiscope.index.changes import Compared
+from lexiscope.index.feature import ActivationHistogram, DensityHistogram, EffectHistogram
+from lexiscope.web.characters import labelled, visible, whole
 from lexiscope.web.lineage import WORDS, draw
-from lexiscope.web.plots import Plot, histogram, linear_ticks
+from lexiscope.web.plots import Interval, Plot, histogram, intervals, linear_ticks
 
 STATIC = Path(__file__).parent / "static"
 LEVELS = 20
@@ -32,14 +34,23 @@ def environment() -> jinja2.Environment:
     )
     templates.filters |= {
         "visible": visible,
+        "whole": whole,
         "labelled": labelled,
         "level": level,
         "percent": percent,
         "short": short,
         "title_of": title_of,
         "query": query,
+        "day": day,
     }
-    templates.globals |= {"activation_plot": activation_plot, "density_plot": density_plot, "metric": metric_number}
+    templates.globals |= {
+        "activation_plot": activation_plot,
+        "density_plot": density_plot,
+        "effect_plot": effect_plot,
+        "kl_plot": kl_plot,
+        "metric": metric_number,
+        "places": places,
+    }
     templates.globals |= {"lineage": draw, "kind_words": WORDS}
     return templates
 
@@ -61,6 +72,18 @@ def percent(share: float) -> str:
         return f"{number:.0f} %"
     digits = max(0, 1 - math.floor(math.log10(number)))
     return f"{number:.{digits}f} %"
+
+
+def day(when: datetime) -> str:
+    """The day of a moment, as one reads it."""
+    return f"{when.day} {when:%B %Y}"
+
+
+def places(first: int, last: int | None) -> str:
+    """An interval of token positions in words."""
+    if last is None:
+        return f"from {first:,} on"
+    return f"{first:,}" if last == first + 1 else f"{first:,} to {last - 1:,}"
 
 
 def short(number: float) -> str:
@@ -126,6 +149,22 @@ def activation_plot(found: ActivationHistogram) -> Plot:
     )
 
 
+def effect_plot(found: EffectHistogram) -> Plot:
+    return histogram(
+        found.counts,
+        found.low,
+        found.high,
+        width=368,
+        x_label="change of the logit per unit",
+        unit="tokens",
+        y_label="tokens",
+        x_ticks=[(found.low, short(found.low)), (found.high, short(found.high))]
+        + ([(0.0, "0")] if found.low < 0 < found.high else []),
+        value=short,
+        logarithmic=True,
+    )
+
+
 def density_plot(found: DensityHistogram) -> Plot:
     decades = range(round(found.low), round(found.high) + 1)
     return histogram(
@@ -140,3 +179,13 @@ def density_plot(found: DensityHistogram) -> Plot:
         value=lambda power: percent(10.0**power),
         logarithmic=False,
     )
+
+
+def kl_plot(compared: Compared) -> list[Interval]:
+    """What taking a feature out changes at the focus, beside the two controls that take out as much."""
+    parts = (
+        ("this feature", compared.feature),
+        ("another feature", compared.other_feature),
+        ("a random direction", compared.direction),
+    )
+    return intervals([(label, part.kl.mean, part.kl.low, part.kl.high) for label, part in parts], short)

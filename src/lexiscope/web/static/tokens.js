@@ -13,19 +13,23 @@ export function element(name, classes = "", text = "") {
   return made;
 }
 
-// Sends a text and gives what was read, or throws an Error whose message can be shown.
-export async function read(url, text) {
+// Sends JSON and gives the answer, or throws an Error whose message can be shown. A signal can call it off.
+export async function post(url, body, signal) {
   let response;
   try {
     response = await fetch(url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ text }),
+      body: JSON.stringify(body),
+      signal,
     });
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new Error("Lexiscope does not answer. Is it still running in the terminal?");
   }
   const answer = await response.json().catch(() => ({ error: `It answered with status ${response.status}.` }));
   if (!response.ok) throw new Error(answer.error);
   return answer;
 }
+
+export const read = (url, text, signal) => post(url, { text }, signal);
