@@ -205,6 +205,14 @@ def test_more_connections_than_there_is_room_for(root, monkeypatch, crowd_at):
         assert descriptors() <= before + 100 + 21
 
 
+def test_half_bodies_leave_room_as_well(root, monkeypatch, crowd_at):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
+    with running(root) as port:
+        for one in crowd_at(port, 60):
+            one.sendall(HALF_A_BODY.format(port=port).encode())
+        assert b"200 OK" in ask(port)
+
+
 def closed(one: socket.socket) -> bool:
     try:
         return one.recv(4096) == b""

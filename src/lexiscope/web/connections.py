@@ -36,8 +36,13 @@ class Connection(H11Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether the headers of a request are whole and it is being answered."""
+        """Whether the headers of a request are whole, and it has no answer yet."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def silent(self) -> bool:
+        """Whether a request, or its body, is still to come."""
+        return not self.busy or self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -88,8 +93,7 @@ class Connection(H11Protocol):
         there = [other for other in self.connections if isinstance(other, Connection)]
         there = [other for other in there if not other.transport.is_closing()]
         if len(there) > most_connections():
-            silent = [other for other in there if not other.busy]
-            min(silent, key=lambda other: other.silent_since).transport.abort()
+            min((other for other in there if other.silent), key=lambda other: other.silent_since).transport.abort()
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lexiscope.web.access import Access
-from lexiscope.web.login import Door, Known
+from lexiscope.web.login import Known, sign_in
+from lexiscope.web.refusals import Refusal, RefusedError, too_often
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
@@ -44,24 +42,7 @@ POLICY = {
     "X-Content-Type-Options": "nosniff",
 }
 _OTHER_SITE = "Requests from other sites are not answered."
-_SIGNED_IN = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Lexiscope</title><meta http-equiv="refresh" content="0;url=/"></head>
-<body><p>You are signed in. <a href="/">Go on to Lexiscope</a></p></body></html>
-"""
-
 _log = logging.getLogger(__name__)
-
-
-class Refusal(NamedTuple):
-    status: int
-    sentence: str
-    headers: Mapping[str, str] = MappingProxyType({})
-
-
-class _RefusedError(Exception):
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.sentence)
-        self.refusal = refusal
 
 
 class Guard:
@@ -99,15 +80,17 @@ class Guard:
         refusal = self._refusal(scope, headers)
         if refusal:
             # The body was not read, so nothing can follow on this connection.
-            await _answer(refusal, scope, close=scope["method"] not in READING)(scope, receive, send_guarded)
+            await refusal.answer(scope, close=scope["method"] not in READING)(scope, receive, send_guarded)
             return
         if self._access.door and _is_login(scope):
-            await self._sign_in(self._access.door, scope, headers)(scope, receive, send_guarded)
+            secure = self._access.origins[headers["host"]].startswith("https:")
+            answer = sign_in(self._access.door, scope, headers, _client(scope), secure=secure)
+            await answer(scope, receive, send_guarded)
             return
         try:
             body = await _whole_body(receive) if scope["method"] in CHANGING else b""
-        except _RefusedError as refused:
-            await _answer(refused.refusal, scope, close=True)(scope, receive, send_guarded)
+        except RefusedError as refused:
+            await refused.refusal.answer(scope, close=True)(scope, receive, send_guarded)
             return
         except ClientDisconnect:
             return
@@ -119,7 +102,7 @@ class Guard:
             _log.exception("%s %s", scope["method"], scope["path"])
             if not started:
                 crash = Refusal(500, "Lexiscope failed here; the terminal that it runs in says how.")
-                await _answer(crash, scope, close=True)(scope, receive, send_guarded)
+                await crash.answer(scope, close=True)(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Status and sentence if the request is not to be answered."""
@@ -147,13 +130,10 @@ class Guard:
             return Refusal(403, _OTHER_SITE)
         if sites in ([], ["same-origin"]):
             return None
-        followed = headers.getlist("sec-fetch-mode") == ["navigate"] and headers.getlist("sec-fetch-dest") == [
-            "document"
-        ]
+        how = headers.getlist("sec-fetch-mode") + headers.getlist("sec-fetch-dest")
+        followed = sites in (["cross-site"], ["same-site"]) and how == ["navigate", "document"]
         typed = sites == ["none"]
-        if method in READING and (typed or (followed and sites in (["cross-site"], ["same-site"]))):
-            return None
-        return Refusal(403, _OTHER_SITE)
+        return None if method in READING and (typed or followed) else Refusal(403, _OTHER_SITE)
 
     def _stranger(self, scope: Scope, headers: Headers) -> Refusal | None:
         door, client = self._access.door, _client(scope)
@@ -161,7 +141,7 @@ class Guard:
             return None
         known = door.knows(headers, client)
         if known is Known.TOO_OFTEN:
-            return _too_often(door.wait(client))
+            return too_often(door.wait(client))
         if known is Known.NOBODY:
             return Refusal(
                 401,
@@ -179,34 +159,6 @@ class Guard:
         if not self._access.read_only or method in READING or (method == "POST" and self._only_reads(path)):
             return None
         return Refusal(403, "This Lexiscope is read-only: it was started with --read-only, and nothing can be changed.")
-
-    def _sign_in(self, door: Door, scope: Scope, headers: Headers) -> Response:
-        """The answer to the login link.
-
-        A page that leads on: after a redirect from a link elsewhere, browsers would not send a SameSite=Strict cookie.
-        """
-        client = _client(scope)
-        if door.knows(headers, client) is Known.BROWSER:
-            return HTMLResponse(_SIGNED_IN)
-        if any(headers.get(name) for name in ("sec-purpose", "purpose", "x-moz")):
-            return _answer(Refusal(403, "This link is for one visit and can't be fetched ahead."), scope)
-        session = door.sign_in(scope["query_string"], client)
-        if session is None:
-            wait = door.wait(client)
-            spent = Refusal(
-                403, "This link does not sign in, or no longer: it can be used once. Start Lexiscope again."
-            )
-            return _answer(_too_often(wait) if wait else spent, scope)
-        answer = HTMLResponse(_SIGNED_IN)
-        answer.set_cookie(
-            door.cookie,
-            session,
-            path="/",
-            secure=self._access.origins[headers["host"]].startswith("https:"),
-            httponly=True,
-            samesite="strict",
-        )
-        return answer
 
 
 _TOO_LARGE = Refusal(413, f"Send at most {MAX_BODY_BYTES} bytes.")
@@ -234,10 +186,6 @@ def _unknown_method(method: str) -> Refusal | None:
 _METHODS = ", ".join([*sorted(READING), *sorted(CHANGING)])
 
 
-def _too_often(seconds: int) -> Refusal:
-    return Refusal(429, f"Too many wrong tokens; wait {seconds} seconds.", {"Retry-After": str(seconds)})
-
-
 def _wrong_body(method: str, headers: Headers) -> Refusal | None:
     length = headers.get("content-length", "0")
     if method in READING:
@@ -255,7 +203,7 @@ async def _whole_body(receive: Receive) -> bytes:
     """The body of a request.
 
     Raises:
-        _RefusedError: it is too large, however it is sent, or does not come.
+        RefusedError: it is too large, however it is sent, or does not come.
         ClientDisconnect: whoever sent it went away in the middle.
     """
     body = bytearray()
@@ -268,11 +216,11 @@ async def _whole_body(receive: Receive) -> bytes:
                     raise ClientDisconnect
                 body += message.get("body", b"")
                 if len(body) > MAX_BODY_BYTES:
-                    raise _RefusedError(_TOO_LARGE)
+                    raise RefusedError(_TOO_LARGE)
                 more = message.get("more_body", False)
     except TimeoutError:
         sentence = f"The body of the request did not come within {BODY_SECONDS:g} seconds."
-        raise _RefusedError(Refusal(408, sentence)) from None
+        raise RefusedError(Refusal(408, sentence)) from None
     return bytes(body)
 
 
@@ -288,14 +236,6 @@ def _given(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_given
-
-
-def _answer(refusal: Refusal, scope: Scope, *, close: bool = False) -> Response:
-    """A sentence, as JSON where JSON was asked for."""
-    headers: dict[str, Any] = {**refusal.headers, **({"Connection": "close"} if close else {})}
-    if scope["path"].endswith(".json"):
-        return JSONResponse({"error": refusal.sentence}, status_code=refusal.status, headers=headers)
-    return PlainTextResponse(f"{refusal.sentence}\n", status_code=refusal.status, headers=headers)
 
 
 def _client(scope: Scope) -> str:

@@ -19,6 +19,10 @@ from enum import Enum
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Scope
+
+from lexiscope.web.refusals import Refusal, too_often
 
 MOST_FAILURES = 10
 FAILURE_SECONDS = 6.0
@@ -27,6 +31,12 @@ FAILURE_SECONDS = 6.0
 _MOST_ADDRESSES = 4096
 _MOST_CHARACTERS = 1024
 _MOST_COOKIES = 4
+_SIGNED_IN = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Lexiscope</title><meta http-equiv="refresh" content="0;url=/"></head>
+<body><p>You are signed in. <a href="/">Go on to Lexiscope</a></p></body></html>
+"""
+_SPENT = Refusal(403, "This link does not sign in, or no longer: it can be used once. Start Lexiscope again.")
+_FETCHED_AHEAD = Refusal(403, "This link is for one visit and can't be fetched ahead.")
 
 
 class Known(Enum):
@@ -97,6 +107,34 @@ class Door:
     def _cookies(self, headers: Headers) -> list[str]:
         pairs = (part.strip().partition("=") for line in headers.getlist("cookie") for part in line.split(";"))
         return [value for name, _, value in pairs if name == self.cookie][:_MOST_COOKIES]
+
+
+def sign_in(door: Door, scope: Scope, headers: Headers, client: str, *, secure: bool) -> Response:
+    """The answer to the login link.
+
+    A page that leads on: after a redirect from a link elsewhere, browsers would not send a SameSite=Strict cookie.
+
+    Args:
+        secure: whether the page is reached by HTTPS, and the cookie is to be sent by nothing else.
+    """
+    if door.knows(headers, client) is Known.BROWSER:
+        return HTMLResponse(_SIGNED_IN)
+    if any(headers.get(name) for name in ("sec-purpose", "purpose", "x-moz")):
+        return _FETCHED_AHEAD.answer(scope)
+    session = door.sign_in(scope["query_string"], client)
+    if session is None:
+        wait = door.wait(client)
+        return (too_often(wait) if wait else _SPENT).answer(scope)
+    answer = HTMLResponse(_SIGNED_IN)
+    answer.set_cookie(
+        door.cookie,
+        session,
+        path="/",
+        secure=secure,
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
 
 
 class Failures:
