@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_world import Dictionary, Model
 
@@ -24,6 +24,7 @@ def read(world):
     return Model(world), Dictionary()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 6), st.integers(2, 12), st.integers(2, 4))
 def test_auroc_is_the_share_of_pairs_in_order(seed, num_features, num_units, levels):
     random = torch.Generator().manual_seed(seed)

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiscope.index.directions import neighbours
@@ -22,6 +22,7 @@ def brute(directions_FD, live_F, keep):
 
 
 @pytest.mark.parametrize("few", [0, 1000])
+@settings(deadline=None)
 @given(
     st.integers(1, 60), st.integers(1, 12), st.integers(1, 9), st.sampled_from([0.0, 0.4, 1.0]), st.integers(0, 2**31)
 )

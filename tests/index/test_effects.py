@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiscope.core.errors import InputError
@@ -46,6 +46,7 @@ def test_ends_are_those_of_every_effect_sorted(demo, directions_FD):
     assert torch.allclose(effects_FV.gather(1, found.suppressed_tokens), found.suppressed_effects, atol=1e-4)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 30),
     st.integers(1, 40),

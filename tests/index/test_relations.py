@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiscope.index.directions import neighbours
@@ -26,6 +26,7 @@ from lexiscope.index.relations import (
 GENERAL, ABSORBING, HARMLESS, SIBLING, PURE = range(5)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 12), st.integers(2, 20))
 def test_close_pairs_are_all_pairs_above_the_bar(seed, keep, num_features):
     random = torch.Generator().manual_seed(seed)
@@ -117,6 +118,7 @@ def test_holes_are_counted_row_by_row():
     assert hole(world.rows[PURE], world.rows[GENERAL], world.tokens_T).expected is None
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), st.floats(0.05, 0.95), st.data())
 def test_the_bound_is_above_the_binomial_tail(trials, rate, data):
     count = data.draw(st.integers(0, trials))
