@@ -24,10 +24,6 @@ class Known(NamedTuple):
     human: bool
     chosen: bool = False
 
-    @property
-    def written(self) -> tuple[int, int, int]:
-        return self.id, self.source, self.created_at
-
 
 def winners_of(labels: Iterable[Known], pins: Mapping[int, int]) -> dict[int, int]:
     """Feature → the label to show."""

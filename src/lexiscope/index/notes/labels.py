@@ -194,7 +194,7 @@ class Labels(Room):
         """The new ones of some labels.
 
         Args:
-            words: those that are known to be in the vocabulary; more are added.
+            words: pieces of text whose words are known to be in the vocabulary; more are added.
         """
         features = sorted({label.feature for label in labels})
         self.check(*features[:1], *features[-1:])
@@ -212,8 +212,7 @@ class Labels(Room):
 
         now, first = microseconds(), LABELS.next_id(tx)
         number, score_number = first, SCORES.next_id(tx)
-        new, scores = [], []
-        ended = {}
+        new, rows, scores = [], [], []
         for label in labels:
             made_at = now if label.created_at is None else microseconds(label.created_at)
             by = source(label.by)
@@ -221,29 +220,23 @@ class Labels(Room):
                 continue
             there.add(identity)
             mean = mean_of({score.name: score.value for score in label.scores}) if label.scores else None
-            live = label.ended_at is None
-            new.append(Known(number, label.feature, label.text, by, made_at, mean, live, label.by.kind == "human"))
+            live, human = label.ended_at is None, label.by.kind == "human"
+            ended_at = None if label.ended_at is None else microseconds(label.ended_at)
+            ended_by = None if live else source(label.ended_by or label.by)
+            rows.append((number, by, made_at, ended_at, ended_by, label.feature, label.text, mean))
+            new.append(Known(number, label.feature, label.text, by, made_at, mean, live, human))
             for score in label.scores:
                 scored_by = by if score.by is None else source(score.by)
                 scored_at = made_at if score.created_at is None else microseconds(score.created_at)
                 scores.append((score_number, scored_by, scored_at, None, None, number, *_columns(score)))
                 score_number += 1
-            if label.ended_at is not None:
-                ended[number] = microseconds(label.ended_at), source(label.ended_by or label.by)
             number += 1
         winners = set(winners_of([*known, *new], self._pins(tx, features) if known else {}).values())
         self._show(tx, known, winners)
-        nothing = None, None
-        tx.executemany(
-            LABELS.insertion,
-            [
-                (*row.written, *ended.get(row.id, nothing), row.feature, row.text, row.score, row.id in winners)
-                for row in new
-            ],
-        )
+        tx.executemany(LABELS.insertion, [(*row, row[0] in winners) for row in rows])
         tx.executemany(SCORES.insertion, scores)
-        fresh = words_of(row.text for row in new) - words
-        learn(tx, fresh)
+        fresh = set(" ".join([label.text for label in new]).split()) - words
+        learn(tx, words_of(fresh))
         words |= fresh
         file_away_new(tx, LABELS.name, first)
         return range(first, number)
