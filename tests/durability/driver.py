@@ -37,6 +37,7 @@ from lexiscope.core.errors import LexiscopeError, one_line
 from lexiscope.core.stop import Stopped
 from lexiscope.harvest.harvest import harvest
 from lexiscope.index.build import build_index
+from lexiscope.index.concordance import collect
 from lexiscope.index.config import IndexConfig
 from lexiscope.measure.worlds.linear import Config, LinearWorld
 from lexiscope.saes import topk
@@ -105,6 +106,7 @@ class World:
 
 
 def index_small(out: Path, every: int | None) -> None:
+    collect.CHUNK_TOKENS = 100
     few = IndexConfig(firings_at_once=4000)
     build_index(*WORDS(), out=out, config=few)
 

@@ -7,6 +7,7 @@ from index_world import Dictionary, Model
 
 from lexiscope.core.checkpoint import Keeping
 from lexiscope.index.build import build_index
+from lexiscope.index.concordance import collect
 from lexiscope.index.config import IndexConfig
 
 
@@ -45,7 +46,9 @@ def contents(folder):
 
 
 @pytest.fixture
-def build(world, store, tmp_path):
+def build(world, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(collect, "CHUNK_TOKENS", 100)
+
     def make(name, progress, **settings):
         return build_index(Dictionary(), Model(world), store, out=tmp_path / name, progress=progress, **settings)
 

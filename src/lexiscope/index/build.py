@@ -7,11 +7,14 @@ files that are written are specified in `lexiscope.index.tables` and `lexiscope.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.checkpoint import Keeping
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
@@ -26,6 +29,8 @@ from lexiscope.index.config import IndexConfig
 from lexiscope.index.directions import neighbours
 from lexiscope.index.effects import RESIDUAL_SITES, EffectShapes, LogitEffects, describe_effects, effect_matrix
 from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.index.parts import KIND as PART_KIND
+from lexiscope.index.parts import Share, read_parts, write_part
 from lexiscope.index.summary import Summary, TextFacts
 from lexiscope.index.tables import DOCUMENTS, FEATURES, TOKENS, write_documents, write_features, write_tokens
 from lexiscope.lm.model import LanguageModel
@@ -42,6 +47,7 @@ def build_index(
     *,
     out: Path | str,
     config: IndexConfig | None = None,
+    parts: Sequence[Path | str] = (),
     keeping: Keeping | None = None,
     progress: Progress = SILENT,
 ) -> FeatureIndex:
@@ -51,26 +57,23 @@ def build_index(
 
     Args:
         out: folder of the new artifact, of kind "index".
+        parts: what `build_part` wrote, all of it: then nothing is encoded here.
         keeping: how often to write a checkpoint; they hold every firing so far.
 
     Raises:
         InputError: the autoencoder, the model and the store do not belong together, or ``out`` is taken.
     """
     config = config or IndexConfig()
-    keeping = (keeping or Keeping()).model_copy(update={"keep": EVERY})
     hooks = _shared_hooks(sae, model, store)
     text, facts = _text(store, model.tokenizer.vocab_size)
-    settings = {
-        "index": config.model_dump(mode="json"),
-        "hook": " + ".join(map(str, hooks)),
-        "num_latents": sae.num_latents,
-    }
-    made_from = [store.artifact, *([sae.artifact] if sae.artifact else [])]
-    sources = {**store.artifact.manifest["sources"], "model": model.describe()}
-    with write_artifact(out, "index", config=settings, made_from=made_from, sources=sources, keeping=keeping) as draft:
+    settings, made_from, sources = _identity(sae, model, store, hooks, config)
+    given = read_parts(parts, settings, made_from, store.num_tokens) if parts else None
+    with write_artifact(
+        out, "index", config=settings, made_from=made_from, sources=sources, keeping=_keeping_all(keeping)
+    ) as draft:
         with torch.no_grad():
             effects = _effects(sae, model, (sae.writes or hooks)[-1], config)
-        collected = collect(sae, store, hooks, config, draft.checkpoints, progress)
+        collected = given or collect(sae, store, hooks, config, draft.checkpoints, progress)
         summary = _write_firings(draft.path, collected, facts, config, progress)
         live_F = torch.from_numpy(summary.firings_B > 0)
         beside = neighbours(sae.directions_FD.detach(), live_F, config.neighbours)
@@ -81,6 +84,55 @@ def build_index(
         write_documents(draft.path / DOCUMENTS, store.documents())
         draft.notes |= {"num_tokens": store.num_tokens, "kinds": _kind_shares(store, facts)}
     return FeatureIndex.open(out)
+
+
+def build_part(
+    sae: SparseAutoencoder,
+    model: LanguageModel,
+    store: ActivationStore,
+    share: Share,
+    *,
+    out: Path | str,
+    config: IndexConfig | None = None,
+    keeping: Keeping | None = None,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Encode one share of the rows of a store: a part of an index, which `build_index` joins with the others.
+
+    Raises:
+        InputError: the autoencoder, the model and the store do not belong together, or ``out`` is taken.
+    """
+    config = config or IndexConfig()
+    hooks = _shared_hooks(sae, model, store)
+    settings, made_from, sources = _identity(sae, model, store, hooks, config)
+    rows = share.rows(store.num_tokens)
+    settings["rows"] = [rows.start, rows.stop]
+    with write_artifact(
+        out, PART_KIND, config=settings, made_from=made_from, sources=sources, keeping=_keeping_all(keeping)
+    ) as draft:
+        write_part(draft.path, collect(sae, store, hooks, config, draft.checkpoints, progress, rows))
+    return open_artifact(out, PART_KIND)
+
+
+def _identity(
+    sae: SparseAutoencoder,
+    model: LanguageModel,
+    store: ActivationStore,
+    hooks: Sequence[HookPoint],
+    config: IndexConfig,
+) -> tuple[dict[str, Any], list[Artifact], dict[str, Any]]:
+    """Settings, artifacts and other sources that say which index this is."""
+    settings = {
+        "index": config.model_dump(mode="json"),
+        "hook": " + ".join(map(str, hooks)),
+        "num_latents": sae.num_latents,
+    }
+    made_from = [store.artifact, *([sae.artifact] if sae.artifact else [])]
+    return settings, made_from, {**store.artifact.manifest["sources"], "model": model.describe()}
+
+
+def _keeping_all(keeping: Keeping | None) -> Keeping:
+    return (keeping or Keeping()).model_copy(update={"keep": EVERY})
 
 
 def _write_firings(

@@ -19,6 +19,8 @@ from lexiscope.index.concordance.sample import Sample
 from lexiscope.index.config import IndexConfig
 from lexiscope.saes.base import SparseAutoencoder
 
+CHUNK_TOKENS = 8192
+"""Rows that are encoded together, the same whoever encodes them: last bits may depend on what else is in a batch."""
 _SAMPLES_AT_ONCE = 64
 _FEW_CODES = 1 << 22
 
@@ -43,10 +45,16 @@ def collect(
     config: IndexConfig,
     checkpoints: Checkpoints,
     progress: Progress,
+    rows: range | None = None,
 ) -> Collected:
-    """Encode a store, its ``hooks`` side by side, in one pass; goes on after the rows that checkpoints hold."""
+    """Encode a store, its ``hooks`` side by side, in one pass; goes on after the rows that checkpoints hold.
+
+    Args:
+        rows: only these, from a multiple of `CHUNK_TOKENS` on; None: all.
+    """
+    rows = rows or range(store.num_tokens)
     gathering, recent = Gathering(sae.num_latents), [Sample.empty()]
-    begin = saved = max((checkpoint.number for checkpoint in _chain(checkpoints)), default=0)
+    begin = saved = max((checkpoint.number for checkpoint in _chain(checkpoints, rows.start)), default=rows.start)
 
     def save(end: int) -> None:
         nonlocal saved
@@ -54,9 +62,11 @@ def collect(
         checkpoints.save(end, {**gathering.take().tensors(), **sample.tensors()}, {"begin": saved})
         recent[:], saved = [Sample.empty()], end
 
-    with progress.task("Encoding", store.num_tokens, "tokens") as task:
-        task.advance(begin)
-        for chunks in zip(*(store.chunks(hook, start=begin) for hook in hooks), strict=True):
+    with progress.task("Encoding", len(rows), "tokens") as task:
+        task.advance(begin - rows.start)
+        for chunks in zip(*(store.chunks(hook, chunk_tokens=CHUNK_TOKENS, start=begin) for hook in hooks), strict=True):
+            if chunks[0].start >= rows.stop:
+                break
             x_TD = torch.cat([chunk.x_TD for chunk in chunks], dim=1)
             with torch.inference_mode():
                 codes = sae.encode(x_TD).fired()
@@ -66,18 +76,23 @@ def collect(
                 recent[:] = [Sample.joined(recent, config.sampled_codes)]
             end = chunks[0].start + len(x_TD)
             task.advance(len(x_TD))
-            if len(gathering) >= config.firings_at_once or (end < store.num_tokens and checkpoints.due(end)):
+            if len(gathering) >= config.firings_at_once or (end < rows.stop and checkpoints.due(end)):
                 save(end)
-    if not saved:
+    if saved == rows.start:
         return _collected([gathering.take()], recent, config)
-    if saved < store.num_tokens:
-        save(store.num_tokens)
+    if saved < rows.stop:
+        save(rows.stop)
     # Mapped from the checkpoints, they take no memory.
-    found = list(_chain(checkpoints))
-    if not found or found[-1].number < store.num_tokens:
+    found = list(_chain(checkpoints, rows.start))
+    if not found or found[-1].number < rows.stop:
         raise DiskError(f"{checkpoints.folder} can't be read back; check the disk and give the same command again")
     parts = [checkpoint.tensors for checkpoint in found]
     return _collected(list(map(Run.of_tensors, parts)), list(map(Sample.of_tensors, parts)), config)
+
+
+def joined(parts: Sequence[Collected], config: IndexConfig) -> Collected:
+    """Of rows that follow one another: what one pass over all of them would have collected."""
+    return _collected([run for part in parts for run in part.runs], [part.sample for part in parts], config)
 
 
 def _collected(runs: list[Run], samples: Sequence[Sample], config: IndexConfig) -> Collected:
@@ -85,9 +100,9 @@ def _collected(runs: list[Run], samples: Sequence[Sample], config: IndexConfig) 
     return Collected(runs, Sample.joined(samples, min(config.sampled_codes, max(_FEW_CODES, firings // 4))))
 
 
-def _chain(checkpoints: Checkpoints) -> Iterator[Checkpoint]:
-    """Those that follow on one another from the first row on. Others are left from before one of these was damaged."""
-    end = 0
+def _chain(checkpoints: Checkpoints, begin: int) -> Iterator[Checkpoint]:
+    """Those that follow on one another from a row on. Others are left from before one of these was damaged."""
+    end = begin
     for checkpoint in checkpoints.all():
         if checkpoint.values["begin"] == end:
             end = checkpoint.number

@@ -1,0 +1,74 @@
+"""An index of parts. Oracle: the bytes of the index made in one go."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from index_world import Dictionary, Model
+from tests.index.test_resume import contents
+
+from lexiscope.core.checkpoint import Keeping
+from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.index import parts
+from lexiscope.index.build import build_index, build_part
+from lexiscope.index.concordance import collect
+from lexiscope.index.config import IndexConfig
+from lexiscope.index.parts import Share
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    for module in (collect, parts):
+        monkeypatch.setattr(module, "CHUNK_TOKENS", 100)
+
+
+@pytest.fixture
+def make(world, store, tmp_path):
+    def part(share, name=None, **settings):
+        out = tmp_path / (name or share.replace("/", "-"))
+        return build_part(Dictionary(), Model(world), store, Share.parse(share), out=out, **settings).path
+
+    return part
+
+
+@pytest.mark.parametrize("of", [1, 3, 200])
+def test_parts_join_to_the_bytes_of_one_index(world, store, make, tmp_path, of):
+    few = IndexConfig(sampled_codes=500)
+    whole = build_index(Dictionary(), Model(world), store, out=tmp_path / "whole", config=few)
+    made = [make(f"{number}/{of}", config=few, keeping=Keeping(every_steps=300)) for number in range(1, of + 1)]
+    random.Random(0).shuffle(made)
+    joined = build_index(Dictionary(), Model(world), store, out=tmp_path / "joined", config=few, parts=made)
+    assert contents(joined.artifact.path) == contents(whole.artifact.path)
+    assert joined.artifact.fingerprint == whole.artifact.fingerprint
+
+
+def test_what_is_not_all_of_one_index_is_refused(world, store, make, tmp_path):
+    def join(*made, **settings):
+        with pytest.raises((InputError, ArtifactError)) as caught:
+            build_index(Dictionary(), Model(world), store, out=tmp_path / "joined", parts=made, **settings)
+        assert not (tmp_path / "joined").exists()
+        return str(caught.value)
+
+    first, second = make("1/2"), make("2/2")
+    assert "give all parts, each once" in join(first)
+    assert "give all parts, each once" in join(second)
+    assert "give all parts, each once" in join(first, first, second)
+    assert "of another index" in join(first, second, config=IndexConfig(logit_tokens=3))
+    assert "is a store" in join(first, store.artifact.path)
+    file = second / "part.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x07")
+    assert "is damaged" in join(first, second)
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "a/b", "-1/2", "1/2/3", "1/99999999"])
+def test_what_is_no_share(text):
+    with pytest.raises(InputError, match="2/8"):
+        Share.parse(text)
+
+
+@pytest.mark.parametrize("num_tokens", [1, 99, 100, 101, 5432])
+def test_shares_hold_every_row_once(num_tokens):
+    for of in (1, 2, 7, 60):
+        rows = [row for number in range(1, of + 1) for row in Share(number, of).rows(num_tokens)]
+        assert rows == list(range(num_tokens))
