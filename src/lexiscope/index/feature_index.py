@@ -224,10 +224,33 @@ class FeatureIndex:
         self.check(feature)
         return self._firings.of(self._database.cursor(), feature)
 
+    @_or_damaged
+    def around(self, feature: int, rows: Sequence[int]) -> list[Example]:
+        """Places of the indexed text, by row, as examples of a feature: it may fire there or be silent.
+
+        Raises:
+            UnknownFeatureError: there is no feature of this number.
+        """
+        rows_N, values_N = self.firings(feature)
+        chosen = []
+        for row in rows:
+            focus, tokens_W = self._describer.window(row)
+            low, high = np.searchsorted(rows_N, (row - focus, row - focus + len(tokens_W)))
+            activations_W = np.zeros(len(tokens_W), np.float32)
+            activations_W[rows_N[low:high] - (row - focus)] = values_N[low:high]
+            found = float(activations_W[focus])
+            chosen.append(examples.Example("around", 0, row, found, focus, tokens_W, activations_W))
+        return self._examples(chosen)
+
     @property
     def text(self) -> Text:
         """The indexed text, by row."""
         return self._text
+
+    @property
+    def sample(self) -> Sample:
+        """All codes of some rows of it."""
+        return self._sample
 
     def check(self, feature: int) -> None:
         """Raises:
