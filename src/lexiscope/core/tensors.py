@@ -78,4 +78,5 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         if is_out_of_memory(error):
             raise
-        raise ArtifactError(f"{path} can't be read: {one_line(str(error), MOST_QUOTED)}") from None
+        why = one_line(str(error), MOST_QUOTED)
+        raise ArtifactError(f"{path} can't be read ({why}); check the disk, or make it again") from None
