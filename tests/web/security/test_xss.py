@@ -1,12 +1,14 @@
 """Text made to run, on every page, in Chromium. Oracles: the browser, which would run it, say that its policy forbade
 it or ask another host; and what may be in a page of ours at all.
 
-Tokens, ids and kinds of documents, licences, and names of folders, models and corpora are hostile, and so is what is
-searched for and typed.
+Tokens, ids and kinds of documents, licences, and names of folders, models and corpora are hostile, and so are labels,
+tags, notes and their authors, and what is searched for and typed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import re
 import shutil
@@ -130,7 +132,21 @@ def address(shelf, hostile):
         app.state.library.dictionary("demo").reader.__dict__["_parts"] = (Model(hostile), worlds.Dictionary())
 
     with running(shelf, prepare) as port:
+        write_marks(port, hostile.texts)
         yield f"http://127.0.0.1:{port}"
+
+
+def write_marks(port: int, texts: list[str]) -> None:
+    """Labels, tags and notes, as pages send them."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        for number in range(84):
+            text = "".join(texts[number * 20 : number * 20 + 5]).replace("\x00", "")[:200]
+            action = ("label", "label", "note", "tag")[number % 4]
+            said = {"action": action, "text": text, "author": texts[number].replace("\x00", "")}
+            path = f"/d/demo/features/{number % 42}/marks.json"
+            connection.request("POST", path, json.dumps(said), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.read())[0] == 200, text
 
 
 @pytest.fixture(scope="module")
