@@ -135,3 +135,16 @@ def test_filters_keep_what_has_all_of_them(built, filters, keep):
 )
 def test_classes_of_tokens(piece, expected):
     assert token_class(piece) == expected
+
+
+def test_what_is_unusual_stands_out_in_some_number(built):
+    """The feature that always fires, a little, is unlike all others; those that start with a letter are alike."""
+    first = built.features("unusual", limit=5).features
+    assert built.features("unusual", limit=1000).features[:5] == first
+    assert 1 in [feature.feature for feature in first]
+    nearest = built.features("nearest_cosine", limit=3).features
+    cosines = [built.feature(feature.feature).neighbours[0].cosine for feature in nearest]
+    assert cosines == sorted(cosines, reverse=True)
+    assert cosines[0] == max(built.feature(number).neighbours[0].cosine for number in range(1, NUM_LATENTS))
+    kurtoses = [built.feature(f.feature).effects.kurtosis for f in built.features("effects_kurtosis", limit=9).features]
+    assert kurtoses == sorted(kurtoses, reverse=True)

@@ -6,7 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-SortKey = Literal["feature", "firings", "density", "max_activation", "mean_activation", "variety", "documents"]
+SortKey = Literal[
+    "feature",
+    "firings",
+    "density",
+    "max_activation",
+    "mean_activation",
+    "variety",
+    "documents",
+    "nearest_cosine",
+    "effects_kurtosis",
+    "unusual",
+]
+"""``nearest_cosine``: to the most similar decoder direction, large for duplicates. ``effects_kurtosis``: large where a
+few tokens of the vocabulary stand out. ``unusual``: how far a feature lies from the middle of the dictionary in all."""
 
 
 Real = Annotated[float, BeforeValidator(lambda value: float(f"{value:.6g}"))]

@@ -266,6 +266,11 @@ class FeatureIndex:
         """Rows of the feature list, by number."""
         return {row.feature: self._summary(row) for row in self._listing.rows(features)}
 
+    @property
+    def means_F(self) -> NDArray[np.float32]:
+        """Mean activation of each feature where it fires."""
+        return self._listing.means_F
+
     def live(self) -> list[int]:
         """Numbers of the features that fire, ascending."""
         return np.flatnonzero(self._listing.columns["firings"]).tolist()

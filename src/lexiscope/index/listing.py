@@ -20,6 +20,8 @@ TOKENS_SHOWN = 5
 TOKENS_SEARCHED = 6
 TOKEN_CLASSES: tuple[TokenClass, ...] = get_args(TokenClass)
 _MOSTLY = 0.5
+_OF_A_BELL = 1.4826
+"""Standard deviations per median absolute deviation, of a normal distribution."""
 NUMBERS = (
     "firings",
     "max_activation",
@@ -28,12 +30,15 @@ NUMBERS = (
     "variety",
     "documents",
 )
+SHAPES = {"nearest_cosine": "neighbour_cosines[1]", "effects_kurtosis": "effects_kurtosis"}
+"""Columns where nothing counts as 0."""
 KINDS = ("kind", "kind_share")
 """The kind of document with most of its firings, and their share."""
 LISTS = ("frequent_tokens", "promoted_tokens")
 COLUMNS = ", ".join(
     [
         *NUMBERS,
+        *(f"coalesce({term}, 0) AS {name}" for name, term in SHAPES.items()),
         "coalesce(list_max(kind_shares), 0) AS kind_share",
         "coalesce(list_position(kind_shares, list_max(kind_shares)), 0) - 1 AS kind",
         *(f"coalesce({name}[{n + 1}], -1) AS {name}_{n}" for name in LISTS for n in range(TOKENS_SEARCHED)),
@@ -71,7 +76,7 @@ class Listing:
         self._num_tokens = num_tokens
         if any(np.ma.is_masked(column) for column in found.values()):
             raise ValueError("features with numbers missing")
-        self.columns: dict[str, NDArray[Any]] = {name: np.asarray(found[name]) for name in (*NUMBERS, *KINDS)}
+        self.columns: dict[str, NDArray[Any]] = {name: np.asarray(found[name]) for name in (*NUMBERS, *SHAPES, *KINDS)}
         self.tokens: dict[str, NDArray[np.int32]] = {
             name: np.stack([found[f"{name}_{n}"] for n in range(TOKENS_SEARCHED)], axis=1) for name in LISTS
         }
@@ -122,6 +127,12 @@ class Listing:
                 found_F |= wanted_V[column_F]
         return found_F
 
+    @property
+    def means_F(self) -> NDArray[np.float32]:
+        """Mean activation over firings."""
+        means_F: NDArray[np.float32] = self.columns["mean_activation"]
+        return means_F
+
     def page(
         self, matching_F: NDArray[np.bool_] | None, sort: SortKey, *, descending: bool, limit: int, offset: int
     ) -> tuple[list[int], int]:
@@ -154,7 +165,30 @@ class Listing:
     def _keys(self, sort: SortKey) -> NDArray[Any]:
         if sort == "feature":
             return np.arange(self.num_features)
+        if sort == "unusual":
+            return self._unusual()
         return self.columns["firings" if sort == "density" else sort]
+
+    def _unusual(self) -> NDArray[np.float64]:
+        """Distance from the middle of the live features, in robust standard deviations of each number."""
+        firings_F = np.maximum(self.columns["firings"], 1)
+        most_F, mean_F = self.columns["max_activation"], self.columns["mean_activation"]
+        numbers = [
+            np.log(firings_F),
+            np.log(np.maximum(np.abs(most_F), 1e-12) / np.maximum(np.abs(mean_F), 1e-12)),
+            np.log(np.maximum(self.columns["variety"], 1)),
+            np.log(firings_F / np.maximum(self.columns["documents"], 1)),
+            np.log1p(np.maximum(self.columns["effects_kurtosis"], 0)),
+            self.columns["nearest_cosine"].astype(np.float64),
+        ]
+        squares_F = np.zeros(self.num_features)
+        for number_F in numbers:
+            live = number_F[~self.dead_F]
+            if len(live):
+                middle = np.median(live)
+                spread = np.median(np.abs(live - middle)) * _OF_A_BELL
+                squares_F += ((number_F - middle) / (spread or np.inf)) ** 2
+        return np.sqrt(squares_F)
 
 
 def _without_gaps(rows: list[list[int]]) -> list[list[int]]:
