@@ -15,7 +15,7 @@ from lexiscope.web.app import create_app
 from lexiscope.web.pages import pages
 
 BASE = "http://127.0.0.1:8765"
-PAGES = ["/", "/d/demo", "/d/demo/features/3", "/d/demo/features/0", "/d/demo/text"]
+PAGES = ["/", "/d/demo", "/d/demo/features/3", "/d/demo/features/0", "/d/demo/text", "/d/demo/map"]
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_every_page_and_its_twin_answer(client, path):
     assert twin.json()
 
 
-def test_pages_under_test_are_all_pages():
-    assert {page.__name__.rsplit(".", 1)[1] for page in pages()} >= {"home", "dictionary", "feature", "text"}
+def test_these_pages_are_there():
+    assert {page.__name__.rsplit(".", 1)[1] for page in pages()} >= {"home", "dictionary", "map", "feature", "text"}
 
 
 def test_the_feature_twin_is_what_the_index_says(client, root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Container, Mapping, Sequence
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lexiscope.core.artifact import Artifact, find_artifacts, open_artifact
-from lexiscope.core.errors import InputError
+from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.core.manifest import MANIFEST
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.measure.scorecard import Scorecard
+from lexiscope.web.atlas import Places, places
 from lexiscope.web.notebook import Notebook
 from lexiscope.web.reader import TextReader
 from lexiscope.web.scores import MatchedConcept, matched_concepts
@@ -52,6 +54,10 @@ class Dictionary:
         """Whether both are of the same writing of the same folders."""
         return self._writings == other._writings
 
+    def has(self, artifact: Artifact) -> bool:
+        """Whether this artifact is one of its own."""
+        return any(part.path == artifact.path for part in self._parts)
+
     def changed(self) -> bool:
         """Whether one of its folders has been removed or written again since it was found."""
         return self._writings != [_writing(part) for part in self._parts]
@@ -75,6 +81,11 @@ class Dictionary:
     def concepts(self) -> dict[int, list[MatchedConcept]]:
         """Feature → the concepts it tells best."""
         return matched_concepts(self.scorecard) if self.scorecard else {}
+
+    @cached_property
+    def places(self) -> Places | None:
+        """Where its features lie on the map, worked out when it is first drawn; None where the SAE is not there."""
+        return places(self.index, self.sae) if self.sae else None
 
     @cached_property
     def notebook(self) -> Notebook:
@@ -111,6 +122,7 @@ class Library:
         self.read_only = read_only
         self._lock = threading.Lock()
         self._dictionaries: dict[str, Dictionary] = {}
+        self._scorecards: dict[str, tuple[Artifact, Scorecard | None]] = {}
 
     def dictionaries(self) -> list[Dictionary]:
         """What is in the folder now, in order of path. What was open before and has not changed stays open."""
@@ -125,11 +137,28 @@ class Library:
                 known = self._dictionaries.get(name)
                 found[name] = known if known and known.same_as(fresh) else fresh
             self._dictionaries = found
+            self._scorecards = {
+                item.path.relative_to(self.root).as_posix(): (item, None)
+                for item in artifacts
+                if item.kind == "scorecard"
+            }
             return list(found.values())
 
     def survey(self) -> Survey:
         """Everything that lies in the folder now, whole or not."""
         return look(self.root)
+
+    def other_scorecards(self, dictionary: Dictionary) -> list[tuple[str, Scorecard]]:
+        """Where the other scorecards were when the folder was last looked through, and what they say."""
+        found = []
+        for name, (artifact, known) in list(self._scorecards.items()):
+            if dictionary.has(artifact):
+                continue
+            with contextlib.suppress(LexiscopeError):  # gone since, or damaged
+                scorecard = known or Scorecard.open(artifact.path)
+                self._scorecards[name] = (artifact, scorecard)
+                found.append((name.removesuffix("/scorecard"), scorecard))
+        return found
 
     def dictionary(self, name: str) -> Dictionary:
         """The dictionary of a name, as it is on disk now.

@@ -10,7 +10,7 @@ import getpass
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import InputError, LexiscopeError
@@ -19,8 +19,6 @@ from lexiscope.index.notes import By, Dictionary, Label, Notes
 from lexiscope.web.view import View
 
 Answer = TypeVar("Answer")
-MOST_LISTED = 500
-"""Features that a search of the notes puts into a list: the ones that match best."""
 
 
 class ShownScore(View):
@@ -103,6 +101,15 @@ class Notebook:
             return {}
         return {feature: label.text for feature, label in chosen.items()}
 
+    def marked(self, how: Literal["labelled", "bookmarked"]) -> set[int]:
+        """The features that have a label, or a bookmark of anybody.
+
+        Raises:
+            LexiscopeError: the notes can't be read.
+        """
+        nothing: set[int] = set()
+        return self.read(lambda notes: _features(notes, how), nothing)
+
     def read(self, ask: Callable[[Notes], Answer], nothing: Answer) -> Answer:
         """Ask the notes; where nobody has written any, the answer is known.
 
@@ -128,6 +135,15 @@ class Notebook:
                 about = Dictionary(sae["fingerprint"], self._index.config["num_latents"])
                 self._opened[readonly] = Notes(self._path, about, readonly=readonly)
             return self._opened[readonly]
+
+
+def _features(notes: Notes, how: Literal["labelled", "bookmarked"]) -> set[int]:
+    where = {
+        "labelled": "SELECT feature FROM labels WHERE chosen = 1",
+        "bookmarked": "SELECT feature FROM bookmarks WHERE ended_at IS NULL",
+    }
+    with notes.database.read() as connection:
+        return {int(feature) for (feature,) in connection.execute(where[how])}
 
 
 def _marks(notes: Notes, feature: int) -> Marks:

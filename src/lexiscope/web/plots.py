@@ -111,6 +111,74 @@ def histogram(
 
 
 @dataclass(frozen=True)
+class Dot:
+    """A point with its name beside it."""
+
+    x: float
+    y: float
+    kind: str
+    label: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points, ready to draw."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    dots: list[Dot]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    x_label: str
+    y_label: str
+    summary: str
+
+
+def scatter(points: Sequence[tuple[float, float, str, str, str]], *, width: int, x_label: str, y_label: str) -> Scatter:
+    """Points over a logarithmic x axis, y from 0.
+
+    Args:
+        points: x, y, kind, label and what is said on hover.
+    """
+    left, right, top, bottom = _LEFT, width - _RIGHT, _TOP + 8, _HEIGHT - _BOTTOM
+    logs = [math.log10(max(x, 1e-3)) for x, *_ in points]
+    low, high = min(logs, default=0.0) - 0.25, max(logs, default=1.0) + 0.25
+    most = max([1e-9, *(y for _, y, *_ in points)])
+    decades = [power + math.log10(factor) for power in range(math.floor(low), math.ceil(high)) for factor in (1, 2, 5)]
+    shown = [place for place in decades if low <= place <= high and (high - low < 2 or place == round(place))]
+
+    def across(place: float) -> float:
+        return round(left + (place - low) / (high - low) * (right - left), 2)
+
+    def up(y: float) -> float:
+        return round(bottom - y / most * (bottom - top), 2)
+
+    dots = [
+        Dot(across(place), up(y), kind, label, title)
+        for place, (_, y, kind, label, title) in zip(logs, points, strict=True)
+    ]
+    return Scatter(
+        width,
+        _HEIGHT,
+        left,
+        right,
+        top,
+        bottom,
+        dots,
+        [Tick(across(place), compact(round(10**place, 6))) for place in shown],
+        [Tick(up(y), f"{y:g}") for y in linear_ticks(most)],
+        x_label,
+        y_label,
+        f"{y_label} against {x_label} of {len(points)} dictionaries.",
+    )
+
+
+@dataclass(frozen=True)
 class Interval:
     """A mean as a bar from 0, its interval as a line, in percent of the width."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,8 @@ from lexiscope.index.changes import Compared
 from lexiscope.index.feature import ActivationHistogram, DensityHistogram, EffectHistogram
 from lexiscope.web.characters import labelled, visible, whole
 from lexiscope.web.lineage import WORDS, draw
-from lexiscope.web.plots import Interval, Plot, histogram, intervals, linear_ticks
+from lexiscope.web.plots import Interval, Plot, Scatter, histogram, intervals, linear_ticks, scatter
+from lexiscope.web.siblings import Trade
 
 STATIC = Path(__file__).parent / "static"
 LEVELS = 20
@@ -49,6 +50,7 @@ def environment() -> jinja2.Environment:
         "effect_plot": effect_plot,
         "kl_plot": kl_plot,
         "metric": metric_number,
+        "pareto_plot": pareto_plot,
         "places": places,
     }
     templates.globals |= {"lineage": draw, "kind_words": WORDS}
@@ -128,7 +130,8 @@ _TITLES = {
 def query(values: Mapping[str, Any], **changes: Any) -> str:
     """The query of an address, some values changed; those that are empty are left out."""
     merged = {**values, **changes}
-    kept = {key: value for key, value in merged.items() if value not in {"", None, 0} or key == "descending"}
+    kept = {key: value for key, value in merged.items() if value not in {"", None, 0} or key in {"descending", "dead"}}
+    kept = {key: value for key, value in kept.items() if value is not None}
     return urlencode({key: str(value).lower() if isinstance(value, bool) else value for key, value in kept.items()})
 
 
@@ -189,3 +192,13 @@ def kl_plot(compared: Compared) -> list[Interval]:
         ("a random direction", compared.direction),
     )
     return intervals([(label, part.kl.mean, part.kl.low, part.kl.high) for label, part in parts], short)
+
+
+def pareto_plot(found: Sequence[Trade]) -> Scatter:
+    """How much of the variance is left unexplained with how many features."""
+    points = []
+    for trade in found:
+        name = title_of(trade.name) if trade.kind == "trivial" else visible(trade.name)
+        said = f"{name}: L0 {short(trade.l0)}, FVU {short(trade.fvu)}"
+        points.append((trade.l0, trade.fvu, trade.kind, name, said))
+    return scatter(points, width=440, x_label="features per token (L0)", y_label="Variance unexplained (FVU)")
