@@ -73,7 +73,7 @@ def write(notes: Notes, words: list[str], count: int) -> None:
     """In pieces, so that making the labels is not timed."""
     spent = cpu = 0.0
     rest = labels(words, count)
-    while chunk := list(itertools.islice(rest, 250_000)):
+    while chunk := list(itertools.islice(rest, 100_000)):
         began, began_cpu = time.perf_counter(), time.process_time()
         notes.labels.add_many(chunk)
         spent += time.perf_counter() - began

@@ -41,7 +41,7 @@ from lexiscope.index.notes.marks import BOOKMARKS, NOTES, RATINGS, TAGS
 from lexiscope.index.notes.room import Room
 from lexiscope.index.notes.sheet import read_rows, write_rows
 from lexiscope.index.notes.table import Table, as_list, microseconds, source_of
-from lexiscope.index.notes.values import TOOL, Added, NewScore
+from lexiscope.index.notes.values import TOOL, Added, Label, Measured, NewScore
 from lexiscope.index.notes.words import file_away, learn, words_of
 
 _ROWS: dict[str, tuple[Table[Any], type[RowLine]]] = {
@@ -111,13 +111,7 @@ class Exchange(Room):
 
     def _made(self, tx: sqlite3.Connection, what: str, rows: list[Any]) -> Iterator[Any]:
         if what == "label":
-            for label in self._labels.filled(tx, rows):
-                fields = {name: getattr(label, name) for name in ("feature", "text", "by", "created_at")}
-                ends = {"ended_at": label.ended_at, "ended_by": label.ended_by}
-                scores = [
-                    NewScore(**{name: getattr(score, name) for name in NewScore.model_fields}) for score in label.scores
-                ]
-                yield LabelLine(**fields, **ends, scores=tuple(scores))
+            yield from map(_label_line, self._labels.filled(tx, rows))
         elif what == "pin":
             ids = as_list(pin.label for pin in rows)
             found = LABELS.select(tx, "t.id IN (SELECT value FROM json_each(?))", [ids], history=True)
@@ -223,6 +217,20 @@ class Exchange(Room):
                 f"these notes are on the SAE {line.sae_fingerprint[:12]} with {line.num_latents} latents, not on "
                 f"{about.fingerprint[:12]} with {about.num_latents}; read them into the notes of their own SAE"
             )
+
+
+def _label_line(label: Label) -> LabelLine:
+    """What is the same for a score as for its label is said once. Nothing is checked again, it was when it was read."""
+    scores = [
+        NewScore.model_construct(
+            **{name: getattr(score, name) for name in Measured.model_fields},
+            by=None if score.by == label.by else score.by,
+            created_at=None if score.created_at == label.created_at else score.created_at,
+        )
+        for score in label.scores
+    ]
+    own = {name: getattr(label, name) for name in ("feature", "text", "by", "created_at", "ended_at", "ended_by")}
+    return LabelLine.model_construct(**own, scores=tuple(scores))
 
 
 def _line_of(what: str) -> type[Any]:

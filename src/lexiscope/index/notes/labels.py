@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.progress import SILENT, Progress
@@ -45,7 +47,7 @@ class Labels(Room):
         """
         added = given = 0
         words: set[str] = set()
-        with progress.task("Labels", None, "labels") as task:
+        with progress.task("Labels", None, "labels") as task, _not_collecting():
             for chunk in _chunks(labels):
                 with self.database.write() as tx:
                     added += len(self._add(tx, chunk, words))
@@ -240,6 +242,18 @@ class Labels(Room):
         words |= fresh
         file_away_new(tx, LABELS.name, first)
         return range(first, number)
+
+
+@contextmanager
+def _not_collecting() -> Iterator[None]:
+    """Labels hold no cycles, and to look for some among so many takes as long as to write them down."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _columns(score: Measured) -> tuple[object, ...]:
