@@ -79,6 +79,10 @@ LEFT_OUT = {
 }
 
 
+REJECTED, TOO_LONG = "negative_data_rejection", {413, 414}
+"""What is too long to be looked at is rejected, too; schemathesis does not count it."""
+
+
 def test_the_contract_holds(root, world, tmp_path):
     shutil.copytree(root / "demo", tmp_path / "demo")  # requests write
     app = create_app(tmp_path)
@@ -115,7 +119,8 @@ def run_cases(operation, mode, checks, statuses, number) -> int:
                 case.path_parameters["feature"] = feature
         response = case.call(base_url=BASE, allow_redirects=False)
         statuses[response.status_code] += 1
-        case.validate_response(response, checks=checks)
+        asked = [check for check in checks if response.status_code not in TOO_LONG or check.__name__ != REJECTED]
+        case.validate_response(response, checks=asked)
 
     with contextlib.suppress(Unsatisfiable):  # any text is a name, so some requests can't help fitting
         ask()
