@@ -24,9 +24,9 @@ def test_counts_are_those_of_the_codes(world, built):
         feature = built.feature(number)
         assert feature.firings == len(firing)
         assert feature.dead == (len(firing) == 0)
-        assert feature.density == pytest.approx(len(firing) / len(column), rel=1e-5)
-        assert feature.max_activation == pytest.approx(column.max(), rel=1e-5)
-        assert feature.mean_activation == pytest.approx(sum(map(float, firing)) / max(len(firing), 1), rel=1e-5)
+        assert feature.density == pytest.approx(len(firing) / len(column), rel=2e-5)
+        assert feature.max_activation == pytest.approx(column.max(), rel=2e-5)
+        assert feature.mean_activation == pytest.approx(sum(map(float, firing)) / max(len(firing), 1), rel=2e-5)
 
 
 def test_the_histogram_counts_every_firing_in_its_bin(world, built):
@@ -38,7 +38,7 @@ def test_the_histogram_counts_every_firing_in_its_bin(world, built):
             if value > 0:
                 counts[min(math.floor(float(value) / high * 50), 49)] += 1
         assert histogram.low == 0
-        assert histogram.high == pytest.approx(high)
+        assert histogram.high == pytest.approx(high, rel=2e-5)
         assert histogram.counts == counts
 
 
@@ -49,15 +49,15 @@ def test_token_statistics_are_counts(world, built):
     occurring = Counter(world.tokens_T.tolist())
     feature = built.feature(number)
     assert [token.share for token in feature.frequent_tokens] == pytest.approx(
-        [count / len(rows) for _, count in fired.most_common(12)], rel=1e-5
+        [count / len(rows) for _, count in fired.most_common(12)], rel=2e-5
     )
     for token in feature.frequent_tokens:
         assert token.piece == world.tokenizer.piece(token.token)
-        assert token.coverage == pytest.approx(fired[token.token] / occurring[token.token], rel=1e-5)
+        assert token.coverage == pytest.approx(fired[token.token] / occurring[token.token], rel=2e-5)
         values = [float(world.codes_TF[row, number]) for row in rows if world.tokens_T[row] == token.token]
-        assert token.mean_activation == pytest.approx(sum(values) / len(values), rel=1e-5)
+        assert token.mean_activation == pytest.approx(sum(values) / len(values), rel=2e-5)
     entropy = -sum(count / len(rows) * math.log(count / len(rows)) for count in fired.values())
-    assert feature.variety == pytest.approx(math.exp(entropy), rel=1e-5)
+    assert feature.variety == pytest.approx(math.exp(entropy), rel=2e-5)
 
 
 def test_preceding_tokens_are_counts_within_contexts(world, built):
@@ -70,14 +70,14 @@ def test_preceding_tokens_are_counts_within_contexts(world, built):
     )
     assert {token.piece for token in feature.preceding_tokens} <= {"(", " ("}
     for token in feature.preceding_tokens:
-        assert token.share == pytest.approx(before[token.piece] / len(rows), rel=1e-5)
+        assert token.share == pytest.approx(before[token.piece] / len(rows), rel=2e-5)
 
 
 def test_kinds_of_document_are_shares_of_firings(world, built):
     kinds = {kind.kind: kind for kind in built.feature(NAMES.index("a name")).kinds}
     assert kinds["prose"].share == 1
     in_prose = sum(world.documents[document].kind == "prose" for document in world.documents_T)
-    assert kinds["prose"].share_of_text == pytest.approx(in_prose / len(world.tokens_T), rel=1e-5)
+    assert kinds["prose"].share_of_text == pytest.approx(in_prose / len(world.tokens_T), rel=2e-5)
 
 
 def test_logit_effects_are_the_extremes_of_the_unembedding(world, built):
@@ -85,9 +85,9 @@ def test_logit_effects_are_the_extremes_of_the_unembedding(world, built):
     for number in (0, 7, NUM_LATENTS - 1):
         feature = built.feature(number)
         ranked = sorted(enumerate(effects_FV[number].tolist()), key=lambda pair: -pair[1])
-        assert [effect.token for effect in feature.promoted_tokens] == [token for token, _ in ranked[:12]]
-        assert [effect.token for effect in feature.suppressed_tokens] == [token for token, _ in ranked[:-13:-1]]
-        assert feature.promoted_tokens[0].effect == pytest.approx(ranked[0][1], rel=1e-5)
+        assert [effect.token for effect in feature.promoted_tokens] == [token for token, _ in ranked[:10]]
+        assert [effect.token for effect in feature.suppressed_tokens] == [token for token, _ in ranked[:-11:-1]]
+        assert feature.promoted_tokens[0].effect == pytest.approx(ranked[0][1], rel=2e-4)
 
 
 def test_neighbours_are_live_and_ranked_by_cosine(built):
@@ -117,9 +117,9 @@ def test_examples_show_the_feature_on_every_token_of_its_text(world, built):
         )
         rows = np.arange(row - example.focus, row - example.focus + len(example.pieces))
         assert [world.tokenizer.piece(token) for token in world.tokens_T[rows]] == example.pieces
-        assert np.allclose(world.codes_TF[rows, number], example.activations, rtol=1e-5)
+        assert np.allclose(world.codes_TF[rows, number], example.activations, rtol=2e-5)
         assert len(set(world.contexts_T[rows])) == 1
-        assert example.activation == pytest.approx(world.codes_TF[row, number], rel=1e-5)
+        assert example.activation == pytest.approx(world.codes_TF[row, number], rel=2e-5)
         assert example.heldout == world.documents[ordinals[example.document]].heldout
 
 

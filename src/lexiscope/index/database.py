@@ -39,6 +39,7 @@ class Database:
 
         self._lock = threading.Lock()
         self._connection = connect()
+        self._connection.execute("SET parquet_metadata_cache = true")
         try:
             for name, columns in COLUMNS.items():
                 view = name.removesuffix(".parquet")

@@ -22,6 +22,7 @@ from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.index.directions import Neighbours
 from lexiscope.index.effects import EffectShapes, LogitEffects
 from lexiscope.index.parquet import column_of_text, copy_to_parquet, write_parquet
+from lexiscope.index.rounding import rounded
 from lexiscope.index.summary import Summary
 from lexiscope.text.tokenizer import Tokenizer
 
@@ -59,6 +60,8 @@ COLUMNS = {
 }
 """File → column → DuckDB type."""
 _SHAPES = ("low", "high", "std", "skewness", "kurtosis")
+LIST_BITS = 13
+"""Significant bits of what is in lists, four decimal digits: shares, cosines and effects, to be looked at."""
 _FEATURES_AT_ONCE = 1 << 16
 
 
@@ -107,7 +110,10 @@ def write_features(
             terms = {name: name if name in numbers else "NULL" for name in columns}
             for name, table_FK in lists.items():
                 length = lengths[name][rows] if name in lengths else None
-                terms[name] = _add_lists(batch, name, table_FK[rows], length)
+                part_FK = table_FK[rows]
+                if part_FK.dtype == np.float32:
+                    part_FK = rounded(part_FK, LIST_BITS)
+                terms[name] = _add_lists(batch, name, part_FK, length)
             connection.register("batch", batch)
             connection.execute(f"INSERT INTO features SELECT {', '.join(terms[name] for name in columns)} FROM batch")
             connection.unregister("batch")

@@ -53,7 +53,7 @@ def collect(
         rows: only these, from a multiple of `CHUNK_TOKENS` on; None: all.
     """
     rows = rows or range(store.num_tokens)
-    gathering, recent = Gathering(sae.num_latents), [Sample.empty()]
+    gathering, recent = Gathering(sae.num_latents, config.activation_bits), [Sample.empty()]
     begin = saved = max((checkpoint.number for checkpoint in _chain(checkpoints, rows.start)), default=rows.start)
 
     def save(end: int) -> None:

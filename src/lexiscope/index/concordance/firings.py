@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from lexiscope.core.codes import SparseCodes
+from lexiscope.index.rounding import FLOAT32_BITS, rounded
 
 Rows = NDArray[np.int64]
 Values = NDArray[np.float32]
@@ -72,10 +73,14 @@ class Run(NamedTuple):
 
 
 class Gathering:
-    """Codes as they arrive, in order of rows, until they are made a run."""
+    """Codes as they arrive, in order of rows, until they are made a run.
 
-    def __init__(self, num_latents: int) -> None:
-        self._num_latents = num_latents
+    Args:
+        bits: significant bits of an activation that are kept.
+    """
+
+    def __init__(self, num_latents: int, bits: int = FLOAT32_BITS) -> None:
+        self._num_latents, self._bits = num_latents, bits
         self._parts: list[tuple[NDArray[np.int64], Rows, Values]] = []
         self._size = 0
 
@@ -86,8 +91,9 @@ class Gathering:
     def add(self, codes: SparseCodes, start: int) -> None:
         """Codes of the rows ``start``, ``start + 1`` …; entries of value zero are left out."""
         codes = codes.fired()
+        values = rounded(codes.values.float().cpu().numpy(), self._bits)
         rows = np.repeat(np.arange(start, start + codes.num_tokens), codes.counts().cpu().numpy())
-        self._parts.append((codes.latents.cpu().numpy(), rows, codes.values.float().cpu().numpy()))
+        self._parts.append((codes.latents.cpu().numpy(), rows, values))
         self._size += len(rows)
 
     def take(self) -> Run:
