@@ -15,7 +15,7 @@ from lexiscope.web.app import create_app
 from lexiscope.web.pages import pages
 
 BASE = "http://127.0.0.1:8765"
-PAGES = ["/", "/d/demo", "/d/demo/features/3", "/d/demo/features/0", "/d/demo/text", "/d/demo/map"]
+PAGES = ["/", "/d/demo", "/d/demo/features/3", "/d/demo/features/0", "/d/demo/text", "/d/demo/map", "/d/demo/find"]
 
 
 @pytest.fixture
