@@ -2,10 +2,10 @@
 
     python bench/concordance.py FOLDER [--features 1000000] [--tokens 10000000] [--l0 32]
 
-Makes codes with densities spread over several decades and text with Zipf's frequencies, and builds the index as `lexiscope
-index` does, on one thread; the time that the codes themselves take is left out. Only the nearest directions are drawn
-instead of searched (a million of them take minutes of products; `bench/neighbours.py` measures that). A folder that is
-there already is only read. Prints firings per second, bytes per firing, and percentiles of what pages ask for.
+Makes codes with densities spread over several decades and text with Zipf's frequencies, and builds the index as
+`lexiscope index` does, on one thread; the time that the codes themselves and the effects on the logits take is told
+apart. Only the nearest directions are drawn instead of searched (`bench/neighbours.py` measures that). With --read, what
+is there is only read. Prints firings per second, bytes per firing, and percentiles of what pages ask for.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.harvest.store import StoreChunk
 from lexiscope.index import build
 from lexiscope.index.directions import Neighbours
+from lexiscope.index.effects import describe_effects
 from lexiscope.index.feature_index import FeatureIndex
 
 HOOK = HookPoint.parse("resid_post.6")
 WIDTH, VOCABULARY, CONTEXT, DOCUMENT = 64, 8192, 128, 1000
-CHUNK = 1 << 15
 SPREAD_DECADES = 0.7
 """Standard deviation of the logarithm of densities."""
 MOST_DENSE = 0.2
@@ -91,15 +91,15 @@ class Rows:
             DocumentInfo(f"drawn:{n}", kinds[n % 4], "CC0-1.0", DOCUMENT, heldout=n % 10 == 0) for n in range(count)
         ]
 
-    def width(self, hook: HookPoint) -> int:
+    def width(self, _: HookPoint) -> int:
         return 1
 
     def check_model(self, model: object) -> None:
         pass
 
-    def chunks(self, hook: HookPoint, *, start: int = 0) -> Iterator[StoreChunk]:
-        for first in range(start, self.num_tokens, CHUNK):
-            yield StoreChunk(first, torch.full((min(CHUNK, self.num_tokens - first), 1), float(first)))
+    def chunks(self, _: HookPoint, *, chunk_tokens: int, start: int = 0) -> Iterator[StoreChunk]:
+        for first in range(start, self.num_tokens, chunk_tokens):
+            yield StoreChunk(first, torch.full((min(chunk_tokens, self.num_tokens - first), 1), float(first)))
 
 
 def drawn_model() -> Any:
@@ -113,19 +113,25 @@ def drawn_model() -> Any:
     )
 
 
-def drawn_neighbours(directions_FD: torch.Tensor, live_F: torch.Tensor, keep: int) -> Neighbours:
+def drawn_neighbours(_: torch.Tensor, live_F: torch.Tensor, keep: int) -> Neighbours:
     random = torch.Generator().manual_seed(3)
     cosines_FK = torch.rand(len(live_F), keep, generator=random).sort(dim=1, descending=True).values
     return Neighbours(torch.randint(len(live_F), (len(live_F), keep), generator=random), cosines_FK)
 
 
 def build_one(folder: Path, num_features: int, num_tokens: int, l0: int) -> None:
-    build.neighbours = drawn_neighbours
+    effects_seconds = 0.0
+
+    def timed_effects(*given: Any, **named: Any) -> Any:
+        nonlocal effects_seconds
+        began = time.perf_counter()
+        found = describe_effects(*given, **named)
+        effects_seconds = time.perf_counter() - began
+        return found
+
+    build.neighbours, build.describe_effects = drawn_neighbours, timed_effects
     sae, store = Codes(num_features, l0), Rows(num_tokens, folder / "store")
     model = drawn_model()
-    began = time.perf_counter()
-    build._effects(sae, model, HOOK, build.IndexConfig())
-    effects_seconds = time.perf_counter() - began
     began = time.perf_counter()
     index = build.build_index(sae, model, store, out=folder / "index")
     seconds = time.perf_counter() - began

@@ -63,7 +63,7 @@ def main() -> None:
             build_index(sae, model, store, out=Path(folder) / "index")
             after.append(time.perf_counter() - began - encoding)
     model_seconds, index_seconds = statistics.median(before), statistics.median(after)
-    print(f"{store.num_tokens:,} tokens: model and encoder {model_seconds:.2f} s, index beside it {index_seconds:.2f} s")
+    print(f"{store.num_tokens:,} tokens: model and encoder {model_seconds:.2f} s, index {index_seconds:.2f} s")
     print(f"the index adds {index_seconds / model_seconds:.0%}")
 
 
