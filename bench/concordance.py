@@ -4,8 +4,8 @@
 
 Makes codes with densities spread over several decades and text with Zipf's frequencies, and builds the index as
 `lexiscope index` does, on one thread; the time that the codes themselves and the effects on the logits take is told
-apart. Only the nearest directions are drawn instead of searched (`bench/neighbours.py` measures that). With --read, what
-is there is only read. Prints firings per second, bytes per firing, and percentiles of what pages ask for.
+apart. Only the nearest directions are drawn instead of searched (`bench/neighbours.py` measures that). With --read,
+what is there is only read. Prints firings per second, bytes per firing, and percentiles of what pages ask for.
 """
 
 from __future__ import annotations
