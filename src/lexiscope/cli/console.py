@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lexiscope.core.progress import VARIABLE
+
+_SECONDS_BETWEEN = 0.5
 errors = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
 
@@ -31,14 +35,24 @@ class Bar:
 
 
 class Lines:
-    """What a bar is where nobody watches: one line when it begins and one when it ends."""
+    """What a bar is where nobody watches: one line when it begins and one when it ends.
 
-    def __init__(self, title: str, unit: str) -> None:
+    A program that watches asks for more by `lexiscope.core.progress.VARIABLE`.
+    """
+
+    def __init__(self, title: str, total: float | None, unit: str) -> None:
         self._title, self._unit, self._began, self._done = title, unit, time.monotonic(), 0.0
+        self._total, self._told = total, -_SECONDS_BETWEEN
+        self._for_programs = os.environ.get(VARIABLE) == "lines"
         errors.print(f"{title} ...")
 
     def advance(self, amount: float, note: str = "") -> None:  # noqa: ARG002
         self._done += amount
+        if self._for_programs and (now := time.monotonic()) - self._told >= _SECONDS_BETWEEN:
+            self._told = now
+            said = {"title": self._title, "done": self._done, "total": self._total, "unit": self._unit}
+            errors.file.write(f"progress {json.dumps(said)}\n")
+            errors.file.flush()
 
     def close(self) -> None:
         seconds = time.monotonic() - self._began
@@ -51,7 +65,7 @@ class ConsoleProgress:
     @contextmanager
     def task(self, title: str, total: float | None, unit: str) -> Iterator[Bar | Lines]:
         if not errors.is_terminal:
-            lines = Lines(title, unit)
+            lines = Lines(title, total, unit)
             yield lines
             lines.close()
             return

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+VARIABLE = "LEXISCOPE_PROGRESS"
+"""Set to "lines" in the environment: whoever watches a command reads how far it is from lines of its standard error,
+each ``progress`` and an object of JSON with title, done, total and unit."""
+
 
 class Task(Protocol):
     """One bar: ``advance`` by units done, with a few words on how it goes."""

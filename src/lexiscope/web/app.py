@@ -25,6 +25,8 @@ from lexiscope.web.actions import ACTIONS
 from lexiscope.web.assets import read_assets, serve_asset
 from lexiscope.web.exports import CsvResponse
 from lexiscope.web.guard import Guard
+from lexiscope.web.job_actions import JOB_ACTIONS
+from lexiscope.web.jobs import Jobs
 from lexiscope.web.library import Library
 from lexiscope.web.pages import pages
 from lexiscope.web.pages.common import AnyLibrary
@@ -53,6 +55,7 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
     app = FastAPI(title="Lexiscope", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.library = Library(root, read_only=access.read_only)
     app.state.read_only = access.read_only
+    app.state.jobs = Jobs(root)
     # The twins first: a name in an address would swallow ".json".
     for page in pages():
         _add(app, f"{page.PATH}.json", _twin_of(page), f"{_name(page)}.json", response_model=_view_of(page))
@@ -63,7 +66,7 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
         _add(app, page.PATH, _html_of(page), _name(page), response_class=HTMLResponse)
     _add(app, "/d/{name}/random", random_feature, "random", response_class=RedirectResponse, status_code=303)
     _add(app, "/d/{name}/text.json", type_text, "read_text", methods=["POST"], response_model=TypedText)
-    for action in ACTIONS:
+    for action in (*ACTIONS, *JOB_ACTIONS):
         does = get_type_hints(action.do)["return"]
         _add(app, action.path, action.do, action.do.__name__, methods=["POST"], response_model=does)
     app.router.routes.append(Route("/static/{name:path}", partial(serve_asset, read_assets(STATIC))))

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from lexiscope.core.errors import InputError, one_line
 from lexiscope.index.feature_index import UnknownFeatureError
+from lexiscope.web.jobs import BusyError, UnknownJobError
 from lexiscope.web.library import UnknownDictionaryError
 from lexiscope.web.rendering import render
 from lexiscope.web.view import View
@@ -22,6 +23,7 @@ _WHEN = {
     404: "There is nothing at this address.",
     405: "This method is not answered here.",
     408: "The body did not come in time.",
+    409: "Something is under way that this has to wait for.",
     413: "The body is too large.",
     414: "The address is too long.",
     415: "The body is not JSON.",
@@ -58,8 +60,10 @@ def answer(request: Request, error: Exception) -> Response:
 
 def explain(error: Exception) -> tuple[int, str]:
     """Status and sentence of an error. What it quotes is from the request, and may hold anything."""
-    if isinstance(error, UnknownDictionaryError | UnknownFeatureError):
+    if isinstance(error, UnknownDictionaryError | UnknownFeatureError | UnknownJobError):
         return 404, f"{error}."
+    if isinstance(error, BusyError):
+        return 409, f"{error}."
     if isinstance(error, InputError):
         return 422, f"{error}."
     if isinstance(error, HTTPException):

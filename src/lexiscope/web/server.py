@@ -7,6 +7,7 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,8 @@ def serve(
         ready(access.link(address))
         if open_browser:
             webbrowser.open(address)
-        uvicorn.Server(configuration(app)).run(sockets=[listener])
+        with nullcontext() if read_only else app.state.jobs.working():
+            uvicorn.Server(configuration(app)).run(sockets=[listener])
 
 
 def configuration(app: ASGIApp) -> uvicorn.Config:
