@@ -207,6 +207,7 @@ def test_more_connections_than_there_is_room_for(root, monkeypatch, crowd_at):
 
 def test_half_bodies_leave_room_as_well(root, monkeypatch, crowd_at):
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr("lexiscope.web.guard.BODY_SECONDS", 2.0)
     with running(root) as port:
         for one in crowd_at(port, 60):
             one.sendall(HALF_A_BODY.format(port=port).encode())

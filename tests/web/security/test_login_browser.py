@@ -128,13 +128,14 @@ def test_another_site_gets_nothing_from_a_browser_that_is_signed_in(browser, sig
 
 
 def answered(monkeypatch) -> list[int]:
-    """Every status that the app answers with from now on; a browser does not tell of all."""
+    """Every status that the app answers another site with from now on; a browser does not tell of all."""
     statuses: list[int] = []
     call = Guard.__call__
 
     async def watched(guard, scope, receive, send):
         async def noted(message):
-            if message["type"] == "http.response.start" and scope["path"] != "/favicon.ico":
+            from_there = (b"sec-fetch-site", b"cross-site") in scope["headers"]
+            if message["type"] == "http.response.start" and from_there:
                 statuses.append(message["status"])
             await send(message)
 
