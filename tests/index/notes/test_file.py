@@ -5,6 +5,7 @@ Oracle: what is said is one sentence with the next move, and what was there befo
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,48 @@ def test_rows_of_another_type_are_damage(written, what):
             notes.labels.of(feature)
         notes.search("")
     said(error)
+
+
+MORE = {
+    "text for a score": "UPDATE labels SET score = 'best'",
+    "bytes for a score": "UPDATE labels SET score = x'00', chosen = 'yes'",
+    "words that are none": "UPDATE vocabulary SET stem = x'ff'; INSERT INTO vocabulary VALUES (x'ff', 5)",
+    "a tag on no feature": "INSERT INTO tags VALUES (1, 'x', 'tag', 1, 1, NULL, NULL)",
+    "sources of nobody": "UPDATE sources SET author = 'x'",
+    "a source that is none": "UPDATE labels SET source = 99",
+    "a pin of nothing": "INSERT INTO pins VALUES ('x', 'x', 'x', 1, 'x', NULL, NULL)",
+    "facets that lie": "UPDATE labels SET chosen = 1 - chosen, text = 'other'",
+    "an index without its rows": "DELETE FROM labels",
+    "an index without its words": "DELETE FROM labels_words_data",
+    "sizes that are none": "UPDATE labels_words_docsize SET sz = x'ffffffffffffffffff'",
+    "another configuration": "UPDATE labels_words_config SET v = 99",
+}
+
+
+@pytest.mark.parametrize("what", [*VALUES, *MORE])
+def test_whatever_rows_say_ends_in_a_sentence(written, what):
+    with closing(sqlite3.connect(written)) as tx:
+        with suppress(sqlite3.Error):
+            tx.executescript({**VALUES, **MORE}[what])
+        tx.commit()
+    with suppress(LexiscopeError), Notes(written, SAE) as notes:
+        for act in (
+            *(functools.partial(notes.labels.add, feature, "new", ANA) for feature in range(5)),
+            lambda: notes.labels.pin(2, ANA),
+            lambda: notes.labels.remove(3, ANA),
+            lambda: notes.labels.chosen(range(5)),
+            lambda: notes.search("brack*"),
+            lambda: notes.search("label", author="ana", chosen=True),
+            lambda: notes.search("", limit=500),
+            lambda: notes.tags.features("tag"),
+            notes.tags.counts,
+            lambda: notes.tags.of_many(range(5)),
+            lambda: list(notes.exchange.json_lines()),
+            lambda: list(notes.exchange.csv_lines("label")),
+            notes.labels.authors,
+        ):
+            with suppress(LexiscopeError):
+                act()
 
 
 def test_json_of_a_stranger(written):

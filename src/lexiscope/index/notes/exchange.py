@@ -117,7 +117,8 @@ class Exchange(Room):
             found = LABELS.select(tx, "t.id IN (SELECT value FROM json_each(?))", [ids], history=True)
             labels = {label.id: label for label in found}
             for pin in rows:
-                of = labels[pin.label]
+                if (of := labels.get(pin.label)) is None:
+                    raise sqlite3.DatabaseError("pins: a label that is not there")
                 own = pin.model_dump(exclude={"label"})
                 yield PinLine(**own, text=of.text, label_by=of.by, label_created_at=of.created_at)
         else:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.progress import SILENT, Progress
-from lexiscope.index.notes.choice import Known, mean_of, winners_of
+from lexiscope.index.notes.choice import Known, known_labels, mean_of, show, winners_of
 from lexiscope.index.notes.room import Room
 from lexiscope.index.notes.table import Table, as_list, microseconds, source_of
 from lexiscope.index.notes.values import Added, By, Label, Measured, NewLabel, NewScore, Pin, Score
@@ -167,30 +167,10 @@ class Labels(Room):
         pins = PINS.select(tx, "t.feature = ?", [feature])
         PINS.end(tx, [pin.id for pin in pins], source_of(tx, by), microseconds())
 
-    def _known(self, tx: sqlite3.Connection, features: Iterable[int]) -> list[Known]:
-        rows = tx.execute(
-            "SELECT t.id, t.feature, t.text, t.source, t.created_at, t.score, t.ended_at IS NULL, s.kind = 'human', "
-            "t.chosen FROM labels AS t JOIN sources AS s ON s.id = t.source "
-            "WHERE t.feature IN (SELECT value FROM json_each(?))",
-            [as_list(features)],
-        )
-        return [Known(*row) for row in rows]
-
     def choose(self, tx: sqlite3.Connection, features: Sequence[int]) -> None:
         """Among what is there."""
-        known = self._known(tx, features)
-        self._show(tx, known, set(winners_of(known, self._pins(tx, features)).values()))
-
-    def _show(self, tx: sqlite3.Connection, known: Iterable[Known], winners: set[int]) -> None:
-        """Note for labels that are there whether they are the ones to show."""
-        changed = [label.id for label in known if label.live and bool(label.chosen) != (label.id in winners)]
-        if changed:
-            take_out(tx, LABELS.name, changed)
-            tx.execute(
-                "UPDATE labels SET chosen = 1 - chosen WHERE id IN (SELECT value FROM json_each(?))",
-                [as_list(changed)],
-            )
-            file_away(tx, LABELS.name, changed)
+        known = known_labels(tx, features)
+        show(tx, known, set(winners_of(known, self._pins(tx, features)).values()))
 
     def _add(self, tx: sqlite3.Connection, labels: Sequence[NewLabel], words: set[str]) -> range:
         """The new ones of some labels.
@@ -200,7 +180,7 @@ class Labels(Room):
         """
         features = sorted({label.feature for label in labels})
         self.check(*features[:1], *features[-1:])
-        known = self._known(tx, features)
+        known = known_labels(tx, features)
         there = {(label.feature, label.source, label.created_at, label.text) for label in known}
         sources: dict[By, int] = {}
         seen: dict[int, int] = {}
@@ -234,7 +214,7 @@ class Labels(Room):
                 score_number += 1
             number += 1
         winners = set(winners_of([*known, *new], self._pins(tx, features) if known else {}).values())
-        self._show(tx, known, winners)
+        show(tx, known, winners)
         tx.executemany(LABELS.insertion, [(*row, row[0] in winners) for row in rows])
         tx.executemany(SCORES.insertion, scores)
         fresh = set(" ".join([label.text for label in new]).split()) - words

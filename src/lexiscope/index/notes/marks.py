@@ -134,7 +134,10 @@ class Tags(Room):
     def features(self, text: str) -> list[int]:
         """Those that have a tag, ascending."""
         with self.database.read() as tx:
-            return sorted({tag.feature for tag in TAGS.select(tx, "t.text = ?", [text])})
+            rows = tx.execute(
+                "SELECT DISTINCT feature FROM tags WHERE text = ? AND ended_at IS NULL ORDER BY 1", [text]
+            )
+            return [feature for (feature,) in rows if isinstance(feature, int)]
 
     def counts(self, limit: int = 1000) -> dict[str, int]:
         """How many features have each tag, the most frequent first."""

@@ -120,6 +120,8 @@ class Search(Room):
         if among == "labels":
             rows = Labels(self.database).filled(tx, rows)
         by_id = {row.id: row for row in rows}
+        if not by_id.keys() >= set(ids):
+            raise sqlite3.DatabaseError(f"{among}: the full-text index has rows that are not there")
         found = [by_id[number] for number in ids]
         places = marks([row.text for row in found], words.text) if words else itertools.repeat(())
         hits = []

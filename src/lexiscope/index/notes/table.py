@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from lexiscope.core.config import describe
 from lexiscope.index.notes.values import By, Written
 
+MOST_ROWS = 100_000
+"""Of one answer; no page has so many, but a file of a stranger may."""
 V = TypeVar("V", bound=Written)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BY = ("author", "kind", "method", "model", "prompt_hash", "tool")
@@ -105,7 +107,7 @@ class Table(Generic[V]):
         *,
         history: bool = False,
         order: str = "t.id DESC",
-        limit: int = -1,
+        limit: int = MOST_ROWS,
         offset: int = 0,
     ) -> list[V]:
         """Rows as values; with ``history`` also those that have ended."""

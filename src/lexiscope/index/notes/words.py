@@ -148,9 +148,9 @@ def _completions(tx: sqlite3.Connection, beginning: str) -> list[str]:
         [beginning, beginning + "\U0010ffff", _MOST_COMPLETIONS],
     ).fetchall()
     if len(rows) > _FEW_STEMS and stems([beginning])[beginning] == beginning:
-        other = [word for word, stem in rows if not stem.startswith(beginning)]
+        other = [str(word) for word, stem in rows if not str(stem).startswith(beginning)]
         return [f"{_quoted(beginning)} *", *map(_quoted, other)]
-    return [_quoted(word) for word, _ in rows]
+    return [_quoted(str(word)) for word, _ in rows]
 
 
 def _quoted(text: str) -> str:
