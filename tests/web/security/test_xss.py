@@ -272,6 +272,14 @@ def test_what_is_searched_for_stays_text(watched, address):
     for line in packed[:30]:
         page.goto(f"{address}/d/demo?search={quote(line, safe='')}")
         look_at(page, wrong)
+    for line in packed[30:40]:
+        asked = quote(line[:90], safe="")
+        page.goto(f"{address}/d/demo/find?promotes={asked}")
+        look_at(page, wrong)
+        page.goto(f"{address}/d/demo/find?wanted={asked}%0A{asked}&unwanted={asked}")
+        look_at(page, wrong)
+        page.goto(f"{address}/d/demo?look=labels&search={asked}&tag={asked}&kind={asked}")
+        look_at(page, wrong)
     for line in packed[-10:]:
         # Errors repeat what was asked for.
         page.goto(f"{address}/d/{quote(line, safe='')}?sort={quote(line, safe='')}")
@@ -284,7 +292,7 @@ def test_what_is_typed_stays_text(watched, address, hostile):
     fields = 0
     for path in [path for path in addresses() if not re.search(r"/features/(?!3$)\d", path)]:
         page.goto(address + path)
-        for field in page.locator("textarea:visible").all():
+        for field in page.locator("form[data-url] textarea:visible").all():
             fields += 1
             for start in range(0, 600, 100):
                 text = "".join(hostile.texts[start : start + 100])
