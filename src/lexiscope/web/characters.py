@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _GLYPHS = {"\n": "↵", "\r": "␍", "\t": "→", " ": "·"}
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONGEST = 48
+_REMEMBERED = 1 << 14
+"""Pages draw the same few thousand tokens again and again."""
 _SINGLE_SPACE = re.compile(r"((?<!\s) (?!\s))")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def visible(piece: str) -> str:
     """A token inside running text: single spaces beside letters stay spaces, everything else that is blank is drawn.
 
@@ -27,6 +31,7 @@ def whole(text: str) -> str:
     return "".join(" " if part == " " else _drawn(part) for part in _SINGLE_SPACE.split(text))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def labelled(piece: str) -> str:
     """A token on its own, as in a list: the space in front is drawn, too."""
     return _cut(_drawn(piece))
