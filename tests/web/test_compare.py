@@ -175,6 +175,13 @@ def test_counts_of_silence():
     assert counts(nothing, nothing, 10) == (0, 0, 0, 0, 0, None)
 
 
+def test_an_sae_that_can_not_be_read_leaves_the_firings(root):
+    """The weights of that run are no weights."""
+    found = read(Library(root), "demo:3", "demo:7").features
+    assert found.cosine is None
+    assert found.overlap is not None
+
+
 @pytest.mark.parametrize(
     ("query", "status", "said"),
     [

@@ -23,6 +23,7 @@ from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.web.access import Access
 from lexiscope.web.actions import ACTIONS
 from lexiscope.web.assets import read_assets, serve_asset
+from lexiscope.web.export import EXPORTS
 from lexiscope.web.exports import CsvResponse
 from lexiscope.web.guard import Guard
 from lexiscope.web.job_actions import JOB_ACTIONS
@@ -66,6 +67,8 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
         _add(app, page.PATH, _html_of(page), _name(page), response_class=HTMLResponse)
     _add(app, "/d/{name}/random", random_feature, "random", response_class=RedirectResponse, status_code=303)
     _add(app, "/d/{name}/text.json", type_text, "read_text", methods=["POST"], response_model=TypedText)
+    for path, keep in EXPORTS:
+        _add(app, path, keep, keep.__name__, response_class=HTMLResponse)
     for action in (*ACTIONS, *JOB_ACTIONS):
         does = get_type_hints(action.do)["return"]
         _add(app, action.path, action.do, action.do.__name__, methods=["POST"], response_model=does)

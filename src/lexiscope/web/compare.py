@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 
 from lexiscope.core.artifact import Artifact
-from lexiscope.core.errors import InputError
 from lexiscope.index.feature import Example, Feature, Real
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.saes.weights import WEIGHTS
@@ -95,7 +94,10 @@ def same_text(a: Dictionary, b: Dictionary) -> bool:
 
 
 def read_directions(sae: Artifact | None, rows: Sequence[int] | None = None) -> torch.Tensor | None:
-    """Decoder directions of an SAE, float32 [rows, width]; None where it is not there, or has no such matrix."""
+    """Decoder directions of an SAE, float32 [rows, width].
+
+    None where it is not there, can't be read, or has no such matrix.
+    """
     if sae is None:
         return None
     try:
@@ -106,8 +108,8 @@ def read_directions(sae: Artifact | None, rows: Sequence[int] | None = None) -> 
             if rows is None:
                 return torch.as_tensor(found[:]).float()
             return torch.cat([torch.as_tensor(found[row : row + 1]) for row in rows]).float()
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{sae.path} can't be read ({error}); make the SAE again") from None
+    except (OSError, safetensors.SafetensorError):
+        return None  # where the two fire can be told all the same
 
 
 def counts(a: Firings, b: Firings, tokens: int) -> tuple[int, int, int, float, float, float | None]:

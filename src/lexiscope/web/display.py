@@ -1,0 +1,51 @@
+"""Display: a feature in a notebook.
+
+    from lexiscope.web.display import show
+    show(FeatureIndex.open("runs/demo/index"), 123)
+
+What is shown is the file of `lexiscope.web.export` in a frame of its own: text from anywhere may be in it, so that the
+frame may run nothing, load nothing and reach nothing of the notebook, and the notebook's style does not reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from lexiscope.core.artifact import find_artifacts
+from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.web.export import page_of
+from lexiscope.web.library import Dictionary, Library
+
+_HEIGHT = 640
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Features, as a notebook shows them when they are the last value of a cell."""
+
+    page: str = field(repr=False)
+    features: tuple[int, ...]
+    height: int = _HEIGHT
+
+    def _repr_html_(self) -> str:
+        style = f"width:100%;height:{self.height}px;border:0"
+        return f'<iframe sandbox="" srcdoc="{escape(self.page)}" style="{style}" title="Features"></iframe>'
+
+
+def show(index: FeatureIndex, features: int | Sequence[int], *, height: int = _HEIGHT) -> Shown:
+    """One feature or several, with the scorecard's caveat where a scorecard lies beside the index.
+
+    Args:
+        height: of the frame, in pixels.
+
+    Raises:
+        InputError: there is no such feature.
+    """
+    numbers = (features,) if isinstance(features, int) else tuple(features)
+    folder = index.artifact.path.parent
+    beside = [artifact for artifact in find_artifacts(folder) if artifact.path.parent == folder]
+    dictionary = Dictionary.of(folder.name or "index", index.artifact, beside)
+    dictionary.__dict__["index"] = index  # it is open already
+    return Shown(page_of(dictionary, Library(folder), numbers), numbers, height)
