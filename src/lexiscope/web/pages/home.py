@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lexiscope.web.kin import Group, groups
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
-from lexiscope.web.survey import Group, Unfinished, groups
+from lexiscope.web.survey import Unfinished
 from lexiscope.web.view import View
 
 PATH = "/"
