@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from lexiscope.web.plots import compact, histogram, linear_ticks
+from lexiscope.web.plots import compact, histogram, intervals, linear_ticks
 
 
 def _plot(counts, *, logarithmic):
@@ -53,3 +53,14 @@ def test_ticks_are_round(most, ticks):
 @pytest.mark.parametrize(("number", "text"), [(0, "0"), (950, "950"), (20_000, "20k"), (1_500_000, "1.5M")])
 def test_compact(number, text):
     assert compact(number) == text
+
+
+def test_intervals_share_a_scale_from_zero():
+    own, other, alone = intervals([("a", 2, 1, 4), ("b", -1, -2, 0.5), ("c", 1, None, None)], str)
+    assert (own.width, own.low, own.high, own.text) == (50, 25, 100, "2 (1 to 4)")
+    assert (other.width, other.low, other.high) == (0, 0, 12.5)
+    assert (alone.width, alone.low, alone.text) == (25, None, "1")
+
+
+def test_intervals_of_nothing():
+    assert [row.width for row in intervals([("a", 0.0, 0.0, 0.0)], str)] == [0]
