@@ -23,7 +23,8 @@ from lexiscope.cli.main import main
 from lexiscope.core.errors import LexiscopeError
 from lexiscope.core.manifest import MANIFEST, write_sealed
 from lexiscope.harvest.harvest import harvest
-from lexiscope.index.build import build_index
+from lexiscope.index.build import build_index, build_part
+from lexiscope.index.parts import Share
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.scorecard import MeasureConfig, measure
 from lexiscope.saes import topk
@@ -34,7 +35,7 @@ from lexiscope.train.run import train
 
 LONGEST_SECONDS = 5.0
 LONGEST_MESSAGE = 4200
-KINDS = ("store", "sae", "scorecard", "index")
+KINDS = ("store", "sae", "scorecard", "index", "index-part")
 
 NUMBERS = [0, 1, -1, 2, 3, 31, 2**31, 2**63 - 1, 2**63, 10**30, -(10**30), 0.0, -0.5, 0.5, 5e-324, 1e18, 1e308, -1e308]
 TEXTS = [
@@ -213,6 +214,7 @@ def make_victims(root: Path) -> Victims:
     few = MeasureConfig(tokens=100, loss_tokens=60, concept_tokens=200, sample_tokens=300)
     measure(sae, loaded, store, config=few, out=run / "scorecard")
     build_index(sae, loaded, store, out=run / "index")
+    build_part(sae, loaded, store, Share(1, 1), out=run / "index-part")
     return Victims(model, texts, run)
 
 

@@ -25,8 +25,9 @@ from lexiscope.core.manifest import MANIFEST
 from lexiscope.core.verify import verify
 from lexiscope.harvest.harvest import harvest
 from lexiscope.harvest.store import ActivationStore
-from lexiscope.index.build import build_index
+from lexiscope.index.build import build_index, build_part
 from lexiscope.index.config import IndexConfig
+from lexiscope.index.parts import Share
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.scorecard import MeasureConfig, Scorecard, measure
 from lexiscope.saes import topk
@@ -75,6 +76,7 @@ def made(tmp_path_factory) -> Path:
     few = MeasureConfig(tokens=50, loss_tokens=50, concept_tokens=100, sample_tokens=100)
     measure(sae, model, store, config=few, out=out / "scorecard")
     build_index(sae, model, store, out=out / "index", config=IndexConfig(logit_tokens=2))
+    build_part(sae, model, store, Share(1, 1), out=out / "index-part")
     with suppress(Killed):
         every = Recovery(every_steps=2)
         train(store, topk.Config(num_latents=8, k=2), learn, out=out / "cut", recovery=every, progress=Killer())

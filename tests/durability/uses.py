@@ -10,7 +10,11 @@ from lexiscope import saes
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.verify import verify
 from lexiscope.harvest.store import ActivationStore
+from lexiscope.index.concordance.collect import joined
+from lexiscope.index.concordance.firings import merged
+from lexiscope.index.config import IndexConfig
 from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.index.parts import read_part
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.heldout import text_of
 from lexiscope.measure.scorecard import Scorecard
@@ -60,7 +64,19 @@ def use_index(folder: Path) -> None:
         index.feature(feature).model_dump_json()
 
 
-USES = {"store": use_store, "sae": use_sae, "scorecard": use_scorecard, "index": use_index}
+def use_index_part(folder: Path) -> None:
+    part = read_part(open_artifact(folder, "index-part"))
+    collected = joined([part.collected], IndexConfig(sampled_codes=100))
+    merged(collected.runs, 0, len(collected.counts_F))
+
+
+USES = {
+    "store": use_store,
+    "sae": use_sae,
+    "scorecard": use_scorecard,
+    "index": use_index,
+    "index-part": use_index_part,
+}
 
 
 def use_verified(folder: Path) -> None:

@@ -10,9 +10,9 @@ from lexiscope.core.config import Config
 class IndexConfig(Config):
     """Sizes of the index. All firings are kept, whatever these are."""
 
-    activation_bits: int = Field(18, ge=8, le=24)
-    """Significant bits of an activation that are kept. 18 are off by at most 4 millionths of it, about what the order
-    of a sum in float32 changes; 24 keep it as it is and take more than half a byte more per firing."""
+    activation_bits: int = Field(17, ge=8, le=24)
+    """Significant bits of an activation that are kept. 17 are off by at most 8 millionths of it, about what the order
+    of a sum in float32 changes; 24 keep it as it is and take almost a byte more per firing."""
     logit_tokens: int = Field(10, ge=1)
     """How many of the most promoted, and of the most suppressed, tokens are kept."""
     frequent_tokens: int = Field(6, ge=1)

@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from lexiscope.core.artifact import Artifact, open_artifact
+from lexiscope.core.config import describe
 from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.manifest import MANIFEST
 from lexiscope.core.tensors import read_tensors, write_tensors
 from lexiscope.index.concordance.collect import CHUNK_TOKENS, Collected, joined
 from lexiscope.index.concordance.firings import Run, merged
-from lexiscope.index.concordance.sample import Sample
+from lexiscope.index.concordance.sample import TENSORS, Sample
 from lexiscope.index.config import IndexConfig
 
 PART = "part.safetensors"
@@ -53,6 +56,20 @@ class Share(NamedTuple):
         return range(min(first * CHUNK_TOKENS, num_tokens), min(last * CHUNK_TOKENS, num_tokens))
 
 
+class Part(NamedTuple):
+    """What is known of some rows."""
+
+    rows: range
+    collected: Collected
+
+
+class _Said(BaseModel):
+    """What of its config a part needs."""
+
+    num_latents: int = Field(ge=1, lt=2**31)
+    rows: tuple[NonNegativeInt, NonNegativeInt]
+
+
 def write_part(folder: Path, collected: Collected) -> None:
     """The file of a part."""
     counts_F = collected.counts_F
@@ -72,49 +89,57 @@ def read_parts(
     """
     config = IndexConfig.read(dict(settings["index"]), "the settings of the index")
     wanted = json.loads(json.dumps(settings)), [artifact.fingerprint for artifact in made_from]
-    found: list[tuple[range, Collected]] = []
+    found: list[Part] = []
     for path in paths:
         artifact = open_artifact(path, KIND)
-        own = dict(artifact.config)
-        try:
-            rows = range(*own.pop("rows"))
-        except (KeyError, TypeError, ValueError):
-            raise ArtifactError(f"{artifact.path} does not say which rows it holds; make the part again") from None
+        own = {name: value for name, value in artifact.config.items() if name != "rows"}
         if (own, [entry["fingerprint"] for entry in artifact.manifest["made_from"]]) != wanted:
             raise InputError(
                 f"{artifact.path} is part of another index: of another SAE or store, or made with other settings; "
                 "give the parts of one"
             )
-        if rows:
-            found.append((rows, _read(artifact, rows, settings["num_latents"])))
-    found.sort(key=lambda part: part[0].start)
+        part = read_part(artifact)
+        if len(part.rows):
+            found.append(part)
+    found.sort(key=lambda part: part.rows.start)
     end = 0
-    for rows, _ in found:
-        if rows.start != end:
+    for part in found:
+        if part.rows.start != end:
             break
-        end = rows.stop
+        end = part.rows.stop
     if end != num_tokens:
         raise InputError(f"the parts given hold the rows up to {end:,} of {num_tokens:,}; give all parts, each once")
-    return joined([collected for _, collected in found], config)
+    return joined([part.collected for part in found], config)
 
 
-def _read(artifact: Artifact, rows: range, num_latents: int) -> Collected:
+def read_part(artifact: Artifact) -> Part:
+    """One part.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    try:
+        said = _Said.model_validate(dict(artifact.config))
+    except ValidationError as error:
+        raise ArtifactError(f"{artifact.path / MANIFEST}: {describe(error)}; make the part again") from None
+    rows = range(*said.rows)
     path = artifact.checked_file(PART)
     tensors = read_tensors(path)
     try:
-        run, sample = Run.of_tensors(tensors), Sample.of_tensors(tensors)
+        run = Run.of_tensors(tensors)
+        sample = Sample.checked({name: tensors[name] for name in TENSORS}, rows.stop, said.num_latents)
         whole = (
             run.counts_F.dtype == np.int64
-            and len(run.counts_F) == num_latents
+            and run.counts_F.shape == (said.num_latents,)
+            and run.rows.shape == run.values.shape == (int(run.counts_F.sum()),)
             and int(run.counts_F.min(initial=0)) >= 0
-            and int(run.counts_F.sum()) == len(run.rows) == len(run.values)
-            and tensors["run/rows"].dtype == torch.int64
+            and tensors["run/rows"].dtype in {torch.int32, torch.int64}
             and tensors["run/values"].dtype == torch.float32
             and rows.start <= int(run.rows.min(initial=rows.start))
-            and int(run.rows.max(initial=rows.start)) < rows.stop
+            and int(run.rows.max(initial=rows.start)) < max(rows.stop, rows.start + 1)
         )
     except (KeyError, TypeError, ValueError):
         whole = False
     if not whole:
         raise ArtifactError(f"{path} is damaged: it holds no firings of such rows; make the part again")
-    return Collected([run], sample)
+    return Part(rows, Collected([run], sample))

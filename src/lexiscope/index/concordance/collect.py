@@ -52,7 +52,7 @@ def collect(
     Args:
         rows: only these, from a multiple of `CHUNK_TOKENS` on; None: all.
     """
-    rows = rows or range(store.num_tokens)
+    rows = range(store.num_tokens) if rows is None else rows
     gathering, recent = Gathering(sae.num_latents, config.activation_bits), [Sample.empty()]
     begin = saved = max((checkpoint.number for checkpoint in _chain(checkpoints, rows.start)), default=rows.start)
 

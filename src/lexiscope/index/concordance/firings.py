@@ -18,6 +18,8 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.index.rounding import FLOAT32_BITS, rounded
 
 Rows = NDArray[np.int64]
+NarrowRows = NDArray[np.int32] | NDArray[np.int64]
+"""int32 where all rows fit, which halves what has to be moved."""
 Values = NDArray[np.float32]
 
 _POSITION_BITS = 32
@@ -29,14 +31,14 @@ class Firings(NamedTuple):
 
     Attributes:
         offsets: int64 [high - low + 1]; latent f owns the entries ``offsets[f - low]:offsets[f - low + 1]``.
-        rows: int64 [N], ascending within a latent.
+        rows: int32 or int64 [N], ascending within a latent.
         values: float32 [N], activations, never 0.
     """
 
     low: int
     high: int
     offsets: NDArray[np.int64]
-    rows: Rows
+    rows: NarrowRows
     values: Values
 
     def latents(self) -> NDArray[np.int64]:
@@ -50,7 +52,7 @@ class Firings(NamedTuple):
             offsets = self.offsets[low : high + 1] - self.offsets[low]
             yield Firings(self.low + low, self.low + high, offsets, self.rows[span], self.values[span])
 
-    def of(self, latent: int) -> tuple[Rows, Values]:
+    def of(self, latent: int) -> tuple[NarrowRows, Values]:
         """Rows on which one latent fires, ascending, and its activations there."""
         span = slice(self.offsets[latent - self.low], self.offsets[latent - self.low + 1])
         return self.rows[span], self.values[span]
@@ -60,7 +62,7 @@ class Run(NamedTuple):
     """All firings of some consecutive rows of the text, sorted by latent and then by row."""
 
     counts_F: NDArray[np.int64]
-    rows: Rows
+    rows: NarrowRows
     values: Values
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -81,7 +83,7 @@ class Gathering:
 
     def __init__(self, num_latents: int, bits: int = FLOAT32_BITS) -> None:
         self._num_latents, self._bits = num_latents, bits
-        self._parts: list[tuple[NDArray[np.int64], Rows, Values]] = []
+        self._parts: list[tuple[NDArray[np.int32], NarrowRows, Values]] = []
         self._size = 0
 
     def __len__(self) -> int:
@@ -92,14 +94,16 @@ class Gathering:
         """Codes of the rows ``start``, ``start + 1`` …; entries of value zero are left out."""
         codes = codes.fired()
         values = rounded(codes.values.float().cpu().numpy(), self._bits)
-        rows = np.repeat(np.arange(start, start + codes.num_tokens), codes.counts().cpu().numpy())
-        self._parts.append((codes.latents.cpu().numpy(), rows, values))
+        end = start + codes.num_tokens
+        every: NarrowRows = np.arange(start, end, dtype=np.int32) if end < 1 << 31 else np.arange(start, end)
+        rows: NarrowRows = np.repeat(every, codes.counts().cpu().numpy())
+        self._parts.append((codes.latents.cpu().numpy().astype(np.int32), rows, values))
         self._size += len(rows)
 
     def take(self) -> Run:
         """What has arrived since the last run."""
-        latents = _joined([part[0] for part in self._parts], np.int64)
-        rows = _joined([part[1] for part in self._parts], np.int64)
+        latents = _joined([part[0] for part in self._parts], np.int32)
+        rows = _joined([part[1] for part in self._parts], np.int32)
         values = _joined([part[2] for part in self._parts], np.float32)
         self._parts.clear()
         self._size = 0
@@ -128,18 +132,19 @@ def merged(runs: Sequence[Run], low: int, high: int) -> Firings:
     ]
     offsets = np.zeros(high - low + 1, np.int64)
     np.cumsum(np.sum(counts, axis=0, dtype=np.int64), out=offsets[1:])
-    rows = _joined([run.rows[span] for run, span in zip(runs, spans, strict=True)], np.int64)
+    rows = _joined([run.rows[span] for run, span in zip(runs, spans, strict=True)], np.int32)
     values = _joined([run.values[span] for run, span in zip(runs, spans, strict=True)], np.float32)
     if len(runs) > 1:
-        latents = np.concatenate([np.repeat(np.arange(high - low), of) for of in counts])
+        latents = np.concatenate([np.repeat(np.arange(high - low, dtype=np.int32), of) for of in counts])
         rows, values = _sorted(latents, rows, values)
     return Firings(low, high, offsets, rows, values)
 
 
-def _sorted(latents: NDArray[np.int64], rows: Rows, values: Values) -> tuple[Rows, Values]:
+def _sorted(latents: NDArray[np.int32], rows: NarrowRows, values: Values) -> tuple[NarrowRows, Values]:
     """By latent; what is equal stays in order: a sort of distinct numbers is several times faster than a stable one."""
     assert len(latents) < 1 << _POSITION_BITS
-    keys = latents << _POSITION_BITS
+    keys = latents.astype(np.int64)
+    keys <<= _POSITION_BITS
     keys |= np.arange(len(latents))
     keys.sort()
     keys &= (1 << _POSITION_BITS) - 1

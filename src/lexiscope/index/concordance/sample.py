@@ -20,6 +20,8 @@ from lexiscope.core.tensors import read_tensors, write_tensors
 
 SAMPLE = "sample.safetensors"
 _MOST_HALVINGS = 63
+TENSORS = ("halvings", "rows", "offsets", "latents")
+"""Names of the tensors of a sample, in a file of its own or beside others."""
 
 
 class Sample(NamedTuple):
@@ -56,13 +58,27 @@ class Sample(NamedTuple):
         Raises:
             ArtifactError: it is no sample of such a text and such a dictionary.
         """
-        tensors = read_tensors(path)
+        try:
+            return cls.checked(read_tensors(path), num_rows, num_latents)
+        except (KeyError, TypeError, ValueError):
+            raise ArtifactError(f"{path} is damaged: it holds no codes of this index; build the index again") from None
+
+    @classmethod
+    def checked(cls, tensors: Mapping[str, torch.Tensor], num_rows: int, num_latents: int) -> Self:
+        """From tensors of which nothing is known.
+
+        Raises:
+            ValueError: they are no sample of such a text and such a dictionary.
+        """
         dtypes = {"halvings": torch.int64, "rows": torch.int64, "offsets": torch.int64, "latents": torch.int32}
-        if {name: tensor.dtype for name, tensor in tensors.items()} != dtypes or tensors["halvings"].ndim:
-            raise ArtifactError(f"{path} is damaged: it holds no sample of codes; build the index again")
+        ranks = {name: tensor.ndim for name, tensor in tensors.items()}
+        if {name: tensor.dtype for name, tensor in tensors.items()} != dtypes or ranks != dict.fromkeys(ranks, 1) | {
+            "halvings": 0
+        }:
+            raise ValueError("no sample")
         found = cls.of_tensors(tensors)
         if not (
-            found.rows.ndim == found.offsets.ndim == found.latents.ndim == 1
+            0 <= found.halvings <= _MOST_HALVINGS
             and len(found.offsets) == len(found.rows) + 1
             and found.offsets[0] == 0
             and found.offsets[-1] == len(found.latents)
@@ -71,7 +87,7 @@ class Sample(NamedTuple):
             and bool((np.diff(found.rows) > 0).all())
             and _is_inside(found.latents, num_latents)
         ):
-            raise ArtifactError(f"{path} is damaged: its codes are of another index; build the index again")
+            raise ValueError("a sample of something else")
         return found
 
     @classmethod

@@ -39,10 +39,11 @@ def write_firings(folder: Path, firings: Firings) -> None:
         "row": firings.rows,
         "activation": firings.values,
     }
+    columns_of_file = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in COLUMNS.items())
     target = str(path).replace("'", "''")
     with connect(threads=1) as connection:
         connection.register("firings", columns)
-        connection.execute(f"COPY (SELECT {', '.join(COLUMNS)} FROM firings) TO '{target}' ({_ENCODING})")
+        connection.execute(f"COPY (SELECT {columns_of_file} FROM firings) TO '{target}' ({_ENCODING})")
 
 
 class FiringTable:
