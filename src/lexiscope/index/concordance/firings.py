@@ -94,9 +94,8 @@ class Gathering:
         """Codes of the rows ``start``, ``start + 1`` …; entries of value zero are left out."""
         codes = codes.fired()
         values = rounded(codes.values.float().cpu().numpy(), self._bits)
-        end = start + codes.num_tokens
-        every: NarrowRows = np.arange(start, end, dtype=np.int32) if end < 1 << 31 else np.arange(start, end)
-        rows: NarrowRows = np.repeat(every, codes.counts().cpu().numpy())
+        places = np.repeat(np.arange(codes.num_tokens), codes.counts().cpu().numpy()) + start
+        rows: NarrowRows = places.astype(np.int32) if start + codes.num_tokens < 1 << 31 else places
         self._parts.append((codes.latents.cpu().numpy().astype(np.int32), rows, values))
         self._size += len(rows)
 
