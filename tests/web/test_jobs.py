@@ -281,3 +281,14 @@ def test_what_a_command_says_stays_text(root):
     assert "<script>alert" not in page
     assert "\u202e" not in page
     assert client.get("/jobs.json").json()["jobs"][0]["progress"] is None
+
+
+def test_what_is_stopped_before_it_can_say_anything_was_stopped(root):
+    """A signal that comes while Python still starts ends it in whatever way."""
+    jobs = Scripted(root)
+    jobs.script = "import signal, sys, time\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(1))\ntime.sleep(60)\n"
+    with jobs.working():
+        job = wait_for(jobs, jobs.start("index", "run/sae").number, "running")
+        time.sleep(0.5)
+        jobs.stop(job.number)
+        assert "resumed" in wait_for(jobs, job.number, "stopped").said

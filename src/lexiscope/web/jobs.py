@@ -277,7 +277,7 @@ class Jobs:
                 "stopped",
                 "Lexiscope ended while it ran; resumed, the same command goes on, from a checkpoint if it has one.",
             )
-        elif code in _INTERRUPTED:
+        elif code in _INTERRUPTED or (job.state == "stopping" and not last):  # before it could say anything
             self._end(
                 job, "stopped", "It was stopped; resumed, the same command goes on, from a checkpoint if it has one."
             )
