@@ -14,6 +14,7 @@ from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import Batch, TrainingState, registry
 from lexiscope.saes.affine import Affine
+from lexiscope.saes.weights import WEIGHTS
 
 HOOK, OTHER = HookPoint.parse("resid_post.3"), HookPoint.parse("mlp_out.3")
 PLACES = [((HOOK,), (HOOK,), [12]), ((HOOK,), (OTHER,), [12]), ((HOOK, OTHER), (HOOK, OTHER), [5, 7])]
@@ -132,6 +133,8 @@ def test_saved_and_loaded_is_the_same_to_the_bit(sae, place, sample_TD, tmp_path
     assert manifest["config"]["sae"]["architecture"] == sae.config.architecture
     assert (manifest["why"], manifest["sources"]) == ("a test", {"corpus": {"source": "none"}})
     assert again.artifact.fingerprint == open_artifact(tmp_path / "sae", "sae").fingerprint
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (tmp_path / "sae" / WEIGHTS).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_autoencoder(sae, batch):

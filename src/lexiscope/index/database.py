@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +22,8 @@ Row = tuple[Any, ...]
 MOST_TOKENS = 1 << 24
 MOST_PIECE_BYTES = 1 << 16
 """No vocabulary has more tokens, or a longer one."""
+MOST_DOCUMENTS_HELD = 1 << 17
+"""Of more, only those that are asked for are read."""
 
 _DETAILS = "kind_shares, promoted_tokens, promoted_effects, suppressed_tokens, suppressed_effects, neighbour_features, "
 _DETAILS += "neighbour_cosines, effects_low AS low, effects_high AS high, effects_counts AS counts, "
@@ -78,9 +81,22 @@ class Database:
 
     def documents(self, ordinals: Sequence[int]) -> dict[int, Row]:
         """Id, kind, licence and whether it is held out, of some documents."""
-        rows = self._rows(
-            f"SELECT document, id, kind, licence, heldout FROM documents WHERE document IN ({_numbers(ordinals)})"
-        )
+        if self._num_documents <= MOST_DOCUMENTS_HELD:
+            held = self._held_documents
+            return {ordinal: held[ordinal] for ordinal in ordinals}
+        return self._find_documents(f"document IN ({_numbers(ordinals)})")
+
+    @cached_property
+    def _num_documents(self) -> int:
+        [(count,)] = self._rows("SELECT count(*) FROM documents")
+        return cast(int, count)
+
+    @cached_property
+    def _held_documents(self) -> dict[int, Row]:
+        return self._find_documents("true")
+
+    def _find_documents(self, condition: str) -> dict[int, Row]:
+        rows = self._rows(f"SELECT document, id, kind, licence, heldout FROM documents WHERE {condition}")
         return {row[0]: row[1:] for row in rows}
 
     def cursor(self) -> Any:
