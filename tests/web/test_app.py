@@ -9,10 +9,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from lexiscope.core.errors import InputError
-from lexiscope.index.feature import Feature
+from lexiscope.index.feature import Feature, Neighbour
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.web.app import create_app
 from lexiscope.web.pages import pages
+from lexiscope.web.pages.feature import _duplicates
 
 BASE = "http://127.0.0.1:8765"
 PAGES = ["/", "/d/demo", "/d/demo/features/3", "/d/demo/features/0", "/d/demo/text", "/d/demo/map", "/d/demo/find"]
@@ -227,3 +228,12 @@ def test_a_missing_sae_is_told_and_not_a_crash(root):
 @pytest.mark.parametrize("path", PAGES)
 def test_twins_are_plain_json(client, path):
     json.loads(client.get(f"{path}.json").text, parse_constant=lambda name: pytest.fail(f"it holds {name}"))
+
+
+def test_a_neighbour_that_never_fires_either_is_no_duplicate(root):
+    """No honest index names one; a stranger's may."""
+    index = FeatureIndex.open(root / "demo" / "index")
+    dead = index.feature(0)
+    assert dead.dead
+    twin = Neighbour(feature=0, cosine=1.0, tokens=[])
+    assert _duplicates(index, dead.model_copy(update={"neighbours": [twin]})) == []

@@ -102,7 +102,7 @@ def _duplicates(index: FeatureIndex, feature: Feature) -> list[Duplicate]:
         theirs, _ = index.firings(other.feature)
         both = len(np.intersect1d(own, theirs, assume_unique=True))
         either = len(own) + len(theirs) - both
-        if both >= LEAST_JACCARD * either:
+        if both and both >= LEAST_JACCARD * either:
             found.append(
                 Duplicate(first=feature.feature, second=other.feature, cosine=other.cosine, jaccard=both / either)
             )
