@@ -8,6 +8,7 @@ import pytest
 from index_world import Dictionary, Model
 from tests.index.test_resume import contents
 
+from lexiscope.core.artifact import open_artifact
 from lexiscope.core.checkpoint import Keeping
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.index import parts
@@ -41,6 +42,16 @@ def test_parts_join_to_the_bytes_of_one_index(world, store, make, tmp_path, of):
     joined = build_index(Dictionary(), Model(world), store, out=tmp_path / "joined", config=few, parts=made)
     assert contents(joined.artifact.path) == contents(whole.artifact.path)
     assert joined.artifact.fingerprint == whole.artifact.fingerprint
+
+
+def test_a_part_keeps_all_of_the_sample_that_the_whole_may_need(world, store, make, tmp_path, monkeypatch):
+    """The sample is at most a quarter of all codes; of a part alone that may be fewer rows than of the whole."""
+    monkeypatch.setattr(collect, "_FEW_CODES", 10)
+    whole = build_index(Dictionary(), Model(world), store, out=tmp_path / "whole")
+    made = [make(f"{number}/3") for number in range(1, 4)]
+    assert [parts.read_part(open_artifact(path, parts.KIND)).collected.sample.halvings for path in made] == [0, 0, 0]
+    joined = build_index(Dictionary(), Model(world), store, out=tmp_path / "joined", parts=made)
+    assert contents(joined.artifact.path) == contents(whole.artifact.path)
 
 
 def test_what_is_not_all_of_one_index_is_refused(world, store, make, tmp_path):

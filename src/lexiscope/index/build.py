@@ -21,7 +21,7 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress
 from lexiscope.harvest.store import ActivationStore
-from lexiscope.index.concordance.collect import Collected, collect
+from lexiscope.index.concordance.collect import Collected, collect, joined
 from lexiscope.index.concordance.firings import merged, ranges
 from lexiscope.index.concordance.table import FIRINGS_PER_FILE, write_firings
 from lexiscope.index.concordance.text import Text, write_text
@@ -73,7 +73,7 @@ def build_index(
     ) as draft:
         with torch.no_grad():
             effects = _effects(sae, model, (sae.writes or hooks)[-1], config)
-        collected = given or collect(sae, store, hooks, config, draft.checkpoints, progress)
+        collected = given or joined([collect(sae, store, hooks, config, draft.checkpoints, progress)], config)
         summary = _write_firings(draft.path, collected, facts, config, progress)
         live_F = torch.from_numpy(summary.firings_B > 0)
         beside = neighbours(sae.directions_FD.detach(), live_F, config.neighbours)

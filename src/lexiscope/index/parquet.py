@@ -19,14 +19,6 @@ ROWS_PER_GROUP = 8192
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def column_of_lists(lists: Sequence[NDArray[Any]]) -> NDArray[np.object_]:
-    """A column whose entries are arrays, of any lengths."""
-    column = np.empty(len(lists), dtype=object)
-    for place, entry in enumerate(lists):
-        column[place] = entry
-    return column
-
-
 def column_of_text(texts: Sequence[str]) -> NDArray[np.object_]:
     """A text column. Lone surrogates, which UTF-8 can't hold, become U+FFFD."""
     column = np.empty(len(texts), dtype=object)

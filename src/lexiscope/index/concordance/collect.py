@@ -79,7 +79,7 @@ def collect(
             if len(gathering) >= config.firings_at_once or (end < rows.stop and checkpoints.due(end)):
                 save(end)
     if saved == rows.start:
-        return _collected([gathering.take()], recent, config)
+        return Collected([gathering.take()], Sample.joined(recent, config.sampled_codes))
     if saved < rows.stop:
         save(rows.stop)
     # Mapped from the checkpoints, they take no memory.
@@ -87,17 +87,15 @@ def collect(
     if not found or found[-1].number < rows.stop:
         raise DiskError(f"{checkpoints.folder} can't be read back; check the disk and give the same command again")
     parts = [checkpoint.tensors for checkpoint in found]
-    return _collected(list(map(Run.of_tensors, parts)), list(map(Sample.of_tensors, parts)), config)
+    sample = Sample.joined(list(map(Sample.of_tensors, parts)), config.sampled_codes)
+    return Collected(list(map(Run.of_tensors, parts)), sample)
 
 
 def joined(parts: Sequence[Collected], config: IndexConfig) -> Collected:
-    """Of rows that follow one another: what one pass over all of them would have collected."""
-    return _collected([run for part in parts for run in part.runs], [part.sample for part in parts], config)
-
-
-def _collected(runs: list[Run], samples: Sequence[Sample], config: IndexConfig) -> Collected:
-    firings = sum(len(run.rows) for run in runs)
-    return Collected(runs, Sample.joined(samples, min(config.sampled_codes, max(_FEW_CODES, firings // 4))))
+    """All of an index, of rows that follow one another, in one or many; its sample is cut to what the whole allows."""
+    runs = [run for part in parts for run in part.runs]
+    most = min(config.sampled_codes, max(_FEW_CODES, sum(len(run.rows) for run in runs) // 4))
+    return Collected(runs, Sample.joined([part.sample for part in parts], most))
 
 
 def _chain(checkpoints: Checkpoints, begin: int) -> Iterator[Checkpoint]:
