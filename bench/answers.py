@@ -18,10 +18,10 @@ import torch
 
 from lexiscope import saes
 from lexiscope.harvest.store import ActivationStore
-from lexiscope.index.ablation import ablate, windows_at
-from lexiscope.index.by_example import Marked, find_by_example
-from lexiscope.index.effects import effect_matrix, promoters, spread_of_effects
-from lexiscope.index.reading import read_texts
+from lexiscope.index.directions.effects import effect_matrix, promoters, spread_of_effects
+from lexiscope.index.live.ablation import ablate, windows_at
+from lexiscope.index.live.by_example import Marked, find_by_example
+from lexiscope.index.live.reading import read_texts
 from lexiscope.lm.model import LanguageModel
 
 TEXT = """def shorten(path):

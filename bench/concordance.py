@@ -28,8 +28,8 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.harvest.store import StoreChunk
 from lexiscope.index import build
-from lexiscope.index.directions import Neighbours
-from lexiscope.index.effects import describe_effects
+from lexiscope.index.directions.effects import describe_effects
+from lexiscope.index.directions.neighbours import Neighbours
 from lexiscope.index.feature_index import FeatureIndex
 
 HOOK = HookPoint.parse("resid_post.6")

@@ -19,7 +19,7 @@ import torch
 
 from lexiscope.core.tensors import write_tensors
 from lexiscope.harvest.tensorfile import map_tensor
-from lexiscope.index.effects import describe_effects, effects_on, spread_of_effects
+from lexiscope.index.directions.effects import describe_effects, effects_on, spread_of_effects
 
 TIMED_EFFECTS = 2e8
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lexiscope import saes
-from lexiscope.index.directions import Neighbours, neighbours
+from lexiscope.index.directions.neighbours import Neighbours, neighbours
 
 MOST_SCORES = 3e10
 """Timed at once: some ten seconds of a core."""

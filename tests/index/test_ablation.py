@@ -13,9 +13,9 @@ import torch
 from lexiscope import saes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.ablation import Window, ablate, windows_at
-from lexiscope.index.changes import bootstrap
-from lexiscope.index.contexts import Contexts, encode
+from lexiscope.index.live.ablation import Window, ablate, windows_at
+from lexiscope.index.live.changes import bootstrap
+from lexiscope.index.live.contexts import Contexts, encode
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes import Batch, crosscoder, topk, transcoder
 

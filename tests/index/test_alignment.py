@@ -7,7 +7,7 @@ import torch
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.alignment import alignment, loadings, spread
+from lexiscope.index.directions.alignment import alignment, loadings, spread
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes import crosscoder, topk
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from index_world import Dictionary, Model
 
 from lexiscope.core.errors import InputError
-from lexiscope.index.by_example import Marked, find_by_example
-from lexiscope.index.separation import Units, fisher, relabellings, score
+from lexiscope.index.live.by_example import Marked, find_by_example
+from lexiscope.index.live.separation import Units, fisher, relabellings, score
 
 DEF, NAME, ALWAYS = 2, 14, 1
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.tensors import write_tensors
-from lexiscope.index.coactivation import coactivations
 from lexiscope.index.concordance.firings import Gathering, Run, merged, ranges
 from lexiscope.index.concordance.sample import Sample
 from lexiscope.index.concordance.text import Text, read_text, write_text
+from lexiscope.index.describing.coactivation import coactivations
 
 
 @st.composite

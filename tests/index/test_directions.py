@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lexiscope.index.directions import neighbours
+from lexiscope.index.directions.neighbours import neighbours
 from lexiscope.saes.kernels import backend
 
 
@@ -31,7 +31,7 @@ def test_neighbours_are_the_largest_of_all_cosines(few, num_features, width, kee
     directions_FD = torch.randn(num_features, width, generator=random)
     live_F = torch.rand(num_features, generator=random) >= dead
     cosines_FF, expected_FK = brute(directions_FD, live_F, keep)
-    with patch("lexiscope.index.directions._FEW_ROWS", few):
+    with patch("lexiscope.index.directions.neighbours._FEW_ROWS", few):
         found = neighbours(directions_FD, live_F, keep)
     assert torch.allclose(found.cosines_FK.double(), expected_FK, atol=1e-5)
     known = found.features_FK >= 0
@@ -55,7 +55,7 @@ def test_parts_and_lengths_do_not_matter(monkeypatch):
     directions_FD = torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
     live_F = torch.ones(200, dtype=torch.bool)
     whole = neighbours(directions_FD, live_F, 4)
-    monkeypatch.setattr("lexiscope.index.directions._ROWS_AT_ONCE", 37)
+    monkeypatch.setattr("lexiscope.index.directions.neighbours._ROWS_AT_ONCE", 37)
     scaled_FD = directions_FD * torch.rand(200, 1, generator=torch.Generator().manual_seed(2)).add(0.1)
     assert torch.equal(neighbours(scaled_FD, live_F, 4).features_FK, whole.features_FK)
     some = neighbours(directions_FD, live_F, 4, rows_N=torch.tensor([7, 3]))

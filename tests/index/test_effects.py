@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiscope.core.errors import InputError
-from lexiscope.index.effects import (
+from lexiscope.index.directions.effects import (
     describe_effects,
     effect_matrix,
     effects_on,

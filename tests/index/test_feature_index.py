@@ -10,7 +10,7 @@ from index_world import NUM_LATENTS
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.index.feature import Filters
 from lexiscope.index.feature_index import FeatureIndex
-from lexiscope.index.listing import token_class
+from lexiscope.index.tables.listing import token_class
 
 
 @pytest.mark.parametrize("sort", ["feature", "density", "max_activation", "mean_activation", "variety"])

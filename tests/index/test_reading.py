@@ -9,8 +9,8 @@ import torch
 from lexiscope import saes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.contexts import Contexts
-from lexiscope.index.reading import read_texts
+from lexiscope.index.live.contexts import Contexts
+from lexiscope.index.live.reading import read_texts
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes import Batch, crosscoder, topk, transcoder
 
@@ -153,7 +153,7 @@ def test_predictions_are_those_of_the_bare_module(demo, kind):
 def test_each_of_several_texts_is_read_as_if_alone(demo, monkeypatch):
     sae = dictionary(demo)
     together = read_texts(demo, sae, [TEXT, *OTHERS])
-    monkeypatch.setattr("lexiscope.index.reading._NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("lexiscope.index.live.reading._NUMBERS_AT_ONCE", 1)
     apart = read_texts(demo, sae, [TEXT, *OTHERS])
     for one, other in zip(together, apart, strict=True):
         for left, right in zip(one.tokens, other.tokens, strict=True):

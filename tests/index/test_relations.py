@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lexiscope.index.directions import neighbours
-from lexiscope.index.relations import (
+from lexiscope.index.directions.neighbours import neighbours
+from lexiscope.index.directions.relations import (
     Pairs,
     _as_few,
     absorption_candidates,

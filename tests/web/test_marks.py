@@ -9,8 +9,8 @@ import torch
 from index_world import Dictionary, Model
 from starlette.testclient import TestClient
 
-from lexiscope.index.ablation import ablate, windows_at
 from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.index.live.ablation import ablate, windows_at
 from lexiscope.index.notes import Notes
 from lexiscope.web.ablated import examples_of
 from lexiscope.web.access import Access

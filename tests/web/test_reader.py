@@ -14,10 +14,10 @@ from lexiscope import saes
 from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.ablation import Window, ablate
-from lexiscope.index.by_example import Marked, find_by_example
-from lexiscope.index.effects import map_directions
-from lexiscope.index.reading import read_texts
+from lexiscope.index.directions.effects import map_directions
+from lexiscope.index.live.ablation import Window, ablate
+from lexiscope.index.live.by_example import Marked, find_by_example
+from lexiscope.index.live.reading import read_texts
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes import topk
 from lexiscope.web.reader import TextReader

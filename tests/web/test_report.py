@@ -11,8 +11,8 @@ import pytest
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.manifest import read_sealed, write_sealed
-from lexiscope.index.database import Database
-from lexiscope.index.describe import Describer
+from lexiscope.index.describing.describe import Describer
+from lexiscope.index.tables.database import Database
 from lexiscope.web.library import open_run
 from lexiscope.web.report import select, write_report
 

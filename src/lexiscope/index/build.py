@@ -1,7 +1,7 @@
 """Build the index: read the store in order, and write down for every feature where it fires and what it does.
 
 T tokens, F latents, V vocabulary. Codes are gathered and merged as `lexiscope.index.concordance.firings` says; the
-files that are written are specified in `lexiscope.index.tables` and `lexiscope.index.concordance`.
+files that are written are specified in `lexiscope.index.tables.write` and `lexiscope.index.concordance`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from lexiscope.index.concordance.firings import merged, ranges
 from lexiscope.index.concordance.table import FIRINGS_PER_FILE, write_firings
 from lexiscope.index.concordance.text import Text, write_text
 from lexiscope.index.config import IndexConfig
-from lexiscope.index.directions import neighbours
-from lexiscope.index.effects import RESIDUAL_SITES, EffectShapes, LogitEffects, describe_effects, effect_matrix
+from lexiscope.index.directions.effects import (
+    RESIDUAL_SITES,
+    EffectShapes,
+    LogitEffects,
+    describe_effects,
+    effect_matrix,
+)
+from lexiscope.index.directions.neighbours import neighbours
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.parts import KIND as PART_KIND
 from lexiscope.index.parts import Share, read_parts, write_part
-from lexiscope.index.summary import Summary, TextFacts
-from lexiscope.index.tables import DOCUMENTS, FEATURES, TOKENS, write_documents, write_features, write_tokens
+from lexiscope.index.tables.summary import Summary, TextFacts
+from lexiscope.index.tables.write import DOCUMENTS, FEATURES, TOKENS, write_documents, write_features, write_tokens
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 

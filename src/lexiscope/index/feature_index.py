@@ -16,14 +16,14 @@ from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.config import MOST_QUOTED, describe
 from lexiscope.core.errors import ArtifactError, InputError, is_out_of_memory, one_line
 from lexiscope.core.manifest import MANIFEST
-from lexiscope.index import examples
-from lexiscope.index.coactivation import coactivations
 from lexiscope.index.concordance.firings import Rows, Values
 from lexiscope.index.concordance.sample import SAMPLE, Sample
 from lexiscope.index.concordance.table import FiringTable
 from lexiscope.index.concordance.text import TEXT, Text, read_text
-from lexiscope.index.database import Database
-from lexiscope.index.describe import POSITION_EDGES, Describer
+from lexiscope.index.describing import examples
+from lexiscope.index.describing.coactivation import coactivations
+from lexiscope.index.describing.describe import POSITION_EDGES, Describer
+from lexiscope.index.describing.histogram import NUM_BANDS, Histogram
 from lexiscope.index.feature import (
     ActivationHistogram,
     Band,
@@ -46,8 +46,8 @@ from lexiscope.index.feature import (
     SortKey,
     TokenEffect,
 )
-from lexiscope.index.histogram import NUM_BANDS, Histogram
-from lexiscope.index.listing import TOKEN_CLASSES, Listed, Listing, token_class
+from lexiscope.index.tables.database import Database
+from lexiscope.index.tables.listing import TOKEN_CLASSES, Listed, Listing, token_class
 
 _DENSITY_BINS_PER_DECADE = 5
 _LONGEST_NUMBER = 12

@@ -10,8 +10,8 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from lexiscope.core.errors import LexiscopeError
-from lexiscope.index.changes import Compared, ProbabilityChange
 from lexiscope.index.feature import Example, Feature, Real, Record
+from lexiscope.index.live.changes import Compared, ProbabilityChange
 from lexiscope.index.notes import Notes, Result
 from lexiscope.web.library import Dictionary
 from lexiscope.web.notebook import by
@@ -93,7 +93,7 @@ def measure(dictionary: Dictionary, feature: Feature, author: str) -> Ablated:
 def _effects(dictionary: Dictionary, feature: int, chosen: Sequence[Example]) -> Effects:
     import torch
 
-    from lexiscope.index.ablation import Window, windows_at
+    from lexiscope.index.live.ablation import Window, windows_at
 
     text = dictionary.index.text
     windows = []

@@ -40,7 +40,7 @@ def places(index: FeatureIndex, sae: Artifact) -> Places:
     """
     import torch
 
-    from lexiscope.index.effects import map_directions
+    from lexiscope.index.directions.effects import map_directions
 
     live = np.array(index.live(), np.int64)
     chosen_N = live[np.unique(np.linspace(0, len(live) - 1, min(len(live), MOST_DRAWN)).astype(np.int64))]

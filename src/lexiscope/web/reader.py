@@ -19,12 +19,12 @@ from lexiscope.core.hookpoint import HookPoint
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lexiscope.index.ablation import Window
-    from lexiscope.index.by_example import ByExample, Marked
-    from lexiscope.index.changes import Ablation
-    from lexiscope.index.effects import By, Promoters
+    from lexiscope.index.directions.effects import By, Promoters
     from lexiscope.index.feature_index import FeatureIndex
-    from lexiscope.index.reading import Reading
+    from lexiscope.index.live.ablation import Window
+    from lexiscope.index.live.by_example import ByExample, Marked
+    from lexiscope.index.live.changes import Ablation
+    from lexiscope.index.live.reading import Reading
     from lexiscope.lm.model import LanguageModel
     from lexiscope.saes.base import SparseAutoencoder
 
@@ -52,7 +52,7 @@ class TextReader:
         Args:
             index: for strengths relative to each feature's largest activation.
         """
-        from lexiscope.index.reading import read_texts
+        from lexiscope.index.live.reading import read_texts
 
         _check_length(text)
         with self._turn:
@@ -64,10 +64,10 @@ class TextReader:
         """Take a feature out of its examples.
 
         Args:
-            windows: see `lexiscope.index.ablation.windows_at`.
+            windows: see `lexiscope.index.live.ablation.windows_at`.
             others: numbers of the features that may serve as controls, the live ones; None: all.
         """
-        from lexiscope.index.ablation import ablate
+        from lexiscope.index.live.ablation import ablate
 
         if not 1 <= len(windows) <= MAX_WINDOWS:
             raise InputError(f"there are {len(windows)} examples; give between 1 and {MAX_WINDOWS}")
@@ -90,7 +90,7 @@ class TextReader:
             index: for the effect at the mean activation of those that are given.
             means_F: mean activation of every feature, to order by that effect.
         """
-        from lexiscope.index.effects import promoters
+        from lexiscope.index.directions.effects import promoters
 
         _check_length(text)
         with self._turn:
@@ -115,7 +115,7 @@ class TextReader:
         keep: int = 20,
     ) -> ByExample:
         """The features that fire on some texts, or marked parts of them, and not on others."""
-        from lexiscope.index.by_example import find_by_example
+        from lexiscope.index.live.by_example import find_by_example
 
         examples = [*wanted, *unwanted]
         if len(examples) > MAX_EXAMPLES:
@@ -160,7 +160,12 @@ class TextReader:
 
         Directions of an SAE that is not loaded stay on the disk.
         """
-        from lexiscope.index.effects import acting_directions, effect_matrix, map_directions, spread_of_effects
+        from lexiscope.index.directions.effects import (
+            acting_directions,
+            effect_matrix,
+            map_directions,
+            spread_of_effects,
+        )
 
         model = self._model
         if "_parts" in self.__dict__:

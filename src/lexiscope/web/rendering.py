@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 import jinja2
 
-from lexiscope.index.changes import Compared
 from lexiscope.index.feature import ActivationHistogram, DensityHistogram, EffectHistogram
+from lexiscope.index.live.changes import Compared
 from lexiscope.web.characters import labelled, visible, whole
 from lexiscope.web.lineage import WORDS, draw
 from lexiscope.web.plots import Interval, Plot, Scatter, histogram, intervals, linear_ticks, scatter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lexiscope.index.feature import Real
-from lexiscope.index.reading import Decomposition, TokenInText
+from lexiscope.index.live.reading import Decomposition, TokenInText
 from lexiscope.web.characters import labelled, visible
 from lexiscope.web.library import Dictionary
 from lexiscope.web.view import View

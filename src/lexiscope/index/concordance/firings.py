@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.index.rounding import FLOAT32_BITS, rounded
+from lexiscope.index.tables.rounding import FLOAT32_BITS, rounded
 
 Rows = NDArray[np.int64]
 NarrowRows = NDArray[np.int32] | NDArray[np.int64]

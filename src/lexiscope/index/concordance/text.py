@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.tensors import read_tensors, write_tensors
-from lexiscope.index.parquet import write_parquet
+from lexiscope.index.tables.parquet import write_parquet
 
 TEXT, TEXT_TABLE = "text.safetensors", "text.parquet"
 TEXT_COLUMNS = {"row": "BIGINT", "token": "INTEGER", "context": "INTEGER", "document": "INTEGER", "position": "INTEGER"}

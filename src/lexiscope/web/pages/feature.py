@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lexiscope.index.directions.relations import LEAST_COSINE, LEAST_JACCARD, Duplicate
 from lexiscope.index.feature import Example, Feature
 from lexiscope.index.feature_index import FeatureIndex
-from lexiscope.index.relations import LEAST_COSINE, LEAST_JACCARD, Duplicate
 from lexiscope.web.ablated import Ablated, known
 from lexiscope.web.notebook import Marks, whoever_runs_this
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Query
 
 from lexiscope.core.errors import LexiscopeError
-from lexiscope.index.by_example import ByExample
-from lexiscope.index.effects import Promoters
+from lexiscope.index.directions.effects import Promoters
 from lexiscope.index.feature import FeatureSummary
+from lexiscope.index.live.by_example import ByExample
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.reader import MAX_EXAMPLES
 from lexiscope.web.scores import Fidelity, fidelity

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lexiscope.index.histogram import NUM_BANDS, Histogram
-from lexiscope.index.windows import Windows
+from lexiscope.index.describing.histogram import NUM_BANDS, Histogram
+from lexiscope.index.describing.windows import Windows
 
 _CANDIDATES_PER_EXAMPLE = 12
 """How many firings are looked at for each example, so that repeated text can be left out."""

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.contexts import Places
 from lexiscope.index.feature import Real, Record
+from lexiscope.index.live.contexts import Places
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 

@@ -1,7 +1,8 @@
 """Relations of two features: likely duplicates, and features suspected to absorb another.
 
-Both start from decoder directions (`lexiscope.index.directions`) and are settled by where the two fire: `rows` are the
-ascending numbers of the tokens of a text on which a feature fires. F features, K neighbours, P pairs, T tokens.
+Both start from decoder directions (`lexiscope.index.directions.neighbours`) and are settled by where the two fire:
+`rows` are the ascending numbers of the tokens of a text on which a feature fires. F features, K neighbours, P pairs,
+T tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lexiscope.index.directions import Neighbours
+from lexiscope.index.directions.neighbours import Neighbours
 from lexiscope.index.feature import Real, Record
 
 Rows = NDArray[np.integer]

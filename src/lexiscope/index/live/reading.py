@@ -22,8 +22,8 @@ from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.contexts import Contexts, Places, encode, tokens_of
 from lexiscope.index.feature import Real, Record
+from lexiscope.index.live.contexts import Contexts, Places, encode, tokens_of
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.saes.kernels.decode import decode_rows

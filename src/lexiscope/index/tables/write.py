@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from lexiscope.core.parquet import connect
 from lexiscope.harvest.documents import DocumentInfo
-from lexiscope.index.directions import Neighbours
-from lexiscope.index.effects import EffectShapes, LogitEffects
-from lexiscope.index.parquet import column_of_text, copy_to_parquet, write_parquet
-from lexiscope.index.rounding import rounded
-from lexiscope.index.summary import Summary
+from lexiscope.index.directions.effects import EffectShapes, LogitEffects
+from lexiscope.index.directions.neighbours import Neighbours
+from lexiscope.index.tables.parquet import column_of_text, copy_to_parquet, write_parquet
+from lexiscope.index.tables.rounding import rounded
+from lexiscope.index.tables.summary import Summary
 from lexiscope.text.tokenizer import Tokenizer
 
 FEATURES, TOKENS, DOCUMENTS = "features.parquet", "tokens.parquet", "documents.parquet"

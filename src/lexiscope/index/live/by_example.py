@@ -21,9 +21,9 @@ from torch import Tensor
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.contexts import Contexts, Places, encode, tokens_of
 from lexiscope.index.feature import Real, Record
-from lexiscope.index.separation import Unit, Units, fisher, relabellings, score
+from lexiscope.index.live.contexts import Contexts, Places, encode, tokens_of
+from lexiscope.index.live.separation import Unit, Units, fisher, relabellings, score
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from lexiscope.core.seeds import derive_seed
 from lexiscope.index.concordance.firings import Rows, Values
 from lexiscope.index.concordance.text import Text
-from lexiscope.index.examples import Example, Wanted, choose
-from lexiscope.index.histogram import Histogram
-from lexiscope.index.tokens import TokenStatistics
-from lexiscope.index.windows import Windows
+from lexiscope.index.describing.examples import Example, Wanted, choose
+from lexiscope.index.describing.histogram import Histogram
+from lexiscope.index.describing.tokens import TokenStatistics
+from lexiscope.index.describing.windows import Windows
 
 TOKENS_BEFORE, TOKENS_AFTER = 24, 12
 """Length of a window around the token that fires; it never leaves the context."""

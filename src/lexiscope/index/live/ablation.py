@@ -26,8 +26,8 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.seeds import generator
-from lexiscope.index.changes import PARTS, AblatedExample, Ablation, Change, Compared, ProbabilityChange, compare
-from lexiscope.index.contexts import Contexts, Places, encode
+from lexiscope.index.live.changes import PARTS, AblatedExample, Ablation, Change, Compared, ProbabilityChange, compare
+from lexiscope.index.live.contexts import Contexts, Places, encode
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 

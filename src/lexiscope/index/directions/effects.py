@@ -21,8 +21,8 @@ from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.tensorfile import map_tensor
-from lexiscope.index.contexts import tokens_of
 from lexiscope.index.feature import Real, Record
+from lexiscope.index.live.contexts import tokens_of
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.weights import WEIGHTS
 from lexiscope.text.tokenizer import Tokenizer

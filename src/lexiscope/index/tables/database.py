@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.parquet import connect, scan, trouble
-from lexiscope.index.listing import COLUMNS as COLUMNS_OF_LISTING
-from lexiscope.index.tables import COLUMNS
+from lexiscope.index.tables.listing import COLUMNS as COLUMNS_OF_LISTING
+from lexiscope.index.tables.write import COLUMNS
 
 Row = tuple[Any, ...]
 

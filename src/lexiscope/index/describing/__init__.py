@@ -1,0 +1,1 @@
+"""What the firings of one feature say, computed when somebody asks."""

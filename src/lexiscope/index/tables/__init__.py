@@ -1,0 +1,1 @@
+"""What an index says of every feature, document and token: its tables, written, and asked again."""
