@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "lexiscope"
-ORDER = ["core", "text", "lm", "harvest", "saes", "train", "measure", "index", "web", "bench", "cli"]
+ORDER = ["core", "text", "lm", "harvest", "saes", "train", "measure", "index", "steer", "web", "bench", "cli"]
 NOT_FOR = {
     "saes": {"text", "lm", "harvest"},  # arithmetic on tensors
     "train": {"text", "lm"},  # activations in, weights out
-    "bench": {"text", "lm", "harvest", "measure", "index", "web"},  # steps on made-up activations; only cli knows it
+    # steps on made-up activations; only cli knows it
+    "bench": {"text", "lm", "harvest", "measure", "index", "steer", "web"},
 }
 """Rooms that come earlier and still are none of this room's business."""
 HOMES = {

@@ -19,7 +19,7 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.heldout import text_of
 from lexiscope.measure.scorecard import Scorecard
 from lexiscope.text.corpus import Corpus
-from lexiscope.web.scores import matched_concepts, score_table
+from lexiscope.web.folder.scores import matched_concepts, score_table
 
 
 def use_store(folder: Path) -> None:

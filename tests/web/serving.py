@@ -12,8 +12,8 @@ from typing import Any
 
 import uvicorn
 
-from lexiscope.web.access import Access
 from lexiscope.web.app import create_app
+from lexiscope.web.security.access import Access
 from lexiscope.web.server import configuration
 
 

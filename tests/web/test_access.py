@@ -7,7 +7,7 @@ import secrets
 import pytest
 
 from lexiscope.core.errors import InputError
-from lexiscope.web.access import Access, check_token, is_loopback, read_token
+from lexiscope.web.security.access import Access, check_token, is_loopback, read_token
 
 TOKEN = "k7Qb2wXz9LmN4pRs8TvY3hJd6FgC1aEu5"
 

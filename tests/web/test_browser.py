@@ -157,7 +157,7 @@ def test_nothing_is_wider_than_the_window(browser, address, shoot, scheme, width
 
 
 def test_the_report_needs_nothing(browser, root):
-    from lexiscope.web.report import write_report
+    from lexiscope.web.exports.report import write_report
 
     context = browser.new_context()
     problems: list[str] = []

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from lexiscope.web.characters import labelled, visible
+from lexiscope.web.drawing.characters import labelled, visible
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.web.client import Client
-from lexiscope.web.library import Library
+from lexiscope.web.folder.library import Library
 from lexiscope.web.pages import dictionary, feature, home, pages, text
 
 from .serving import running

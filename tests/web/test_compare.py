@@ -21,7 +21,7 @@ from lexiscope.index.build import build_index
 from lexiscope.index.concordance.sample import Sample
 from lexiscope.web.app import create_app
 from lexiscope.web.compare import Firings, counts
-from lexiscope.web.library import Library
+from lexiscope.web.folder.library import Library
 from lexiscope.web.matching import closest, phi
 from lexiscope.web.pages.compare import CompareView, read
 

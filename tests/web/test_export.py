@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from lexiscope.core.errors import InputError
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.web.app import create_app
-from lexiscope.web.display import show
-from lexiscope.web.export import MOST, write_features
+from lexiscope.web.exports.display import show
+from lexiscope.web.exports.html import MOST, write_features
 
 BASE = "http://127.0.0.1:8765"
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from lexiscope.web.exports import CsvResponse, cell, csv_lines, text_cell, text_of
+from lexiscope.web.exports.table import CsvResponse, cell, csv_lines, text_cell, text_of
 
 ANYTHING = st.text(st.characters())  # control characters and lone surrogates, too
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")

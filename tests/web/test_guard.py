@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from lexiscope.web import guard
-from lexiscope.web.access import Access
 from lexiscope.web.app import create_app
-from lexiscope.web.guard import MAX_BODY_BYTES, Guard
+from lexiscope.web.security import guard
+from lexiscope.web.security.access import Access
+from lexiscope.web.security.guard import MAX_BODY_BYTES, Guard
 
 BASE = "http://127.0.0.1:8765"
 TEXT = "/d/demo/text.json"

@@ -18,10 +18,11 @@ from starlette.testclient import TestClient
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
-from lexiscope.web.access import Access
 from lexiscope.web.app import create_app
-from lexiscope.web.jobs import FOLDER, Jobs, UnknownJobError
+from lexiscope.web.jobs.job import UnknownJobError
+from lexiscope.web.jobs.queue import FOLDER, Jobs
 from lexiscope.web.pages.jobs import JobsView
+from lexiscope.web.security.access import Access
 
 BASE = "http://127.0.0.1:8765"
 SECONDS = 30.0

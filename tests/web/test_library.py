@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from lexiscope.core.manifest import read_sealed, write_sealed
-from lexiscope.web.library import Library, UnknownDictionaryError
+from lexiscope.web.folder.library import Library, UnknownDictionaryError
 
 
 def test_an_index_finds_its_sae_and_scorecard(root):

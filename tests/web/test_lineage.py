@@ -21,10 +21,10 @@ from starlette.testclient import TestClient
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.draft import write_artifact
 from lexiscope.web.app import create_app
-from lexiscope.web.kin import Group, Link, Node
-from lexiscope.web.lineage import HEIGHT, WIDTH, cut, draw
+from lexiscope.web.folder.kin import Group, Link, Node
+from lexiscope.web.folder.lineage import HEIGHT, WIDTH, cut, draw
+from lexiscope.web.folder.survey import look
 from lexiscope.web.pages.home import HomeView
-from lexiscope.web.survey import look
 
 BASE = "http://127.0.0.1:8765"
 SOURCES = {"model": {"name": "small", "fingerprint": "m"}, "corpus": {"source": "books", "fingerprint": "c"}}

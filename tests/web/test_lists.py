@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from lexiscope.web.app import create_app
 from lexiscope.web.atlas import project
-from lexiscope.web.plots import scatter
+from lexiscope.web.drawing.plots import scatter
 
 BASE = "http://127.0.0.1:8765"
 

@@ -9,10 +9,10 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
-from lexiscope.web import login
-from lexiscope.web.access import Access
 from lexiscope.web.app import create_app
-from lexiscope.web.login import MOST_FAILURES, Door, Known
+from lexiscope.web.security import login
+from lexiscope.web.security.access import Access
+from lexiscope.web.security.login import MOST_FAILURES, Door, Known
 
 TOKEN = "k7Qb2wXz9LmN4pRs8TvY3hJd6FgC1aEu5"
 BASE = "http://127.0.0.1:8765"

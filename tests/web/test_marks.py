@@ -13,8 +13,8 @@ from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.live.ablation import ablate, windows_at
 from lexiscope.index.notes import Notes
 from lexiscope.web.ablated import examples_of
-from lexiscope.web.access import Access
 from lexiscope.web.app import create_app
+from lexiscope.web.security.access import Access
 
 BASE = "http://127.0.0.1:8765"
 FEATURE = "/d/demo/features/4"

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from lexiscope.web.plots import compact, histogram, intervals, linear_ticks
+from lexiscope.web.drawing.plots import compact, histogram, intervals, linear_ticks
 
 
 def _plot(counts, *, logarithmic):

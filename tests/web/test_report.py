@@ -13,8 +13,8 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.manifest import read_sealed, write_sealed
 from lexiscope.index.describing.describe import Describer
 from lexiscope.index.tables.database import Database
-from lexiscope.web.library import open_run
-from lexiscope.web.report import select, write_report
+from lexiscope.web.exports.report import select, write_report
+from lexiscope.web.folder.library import open_run
 
 
 class Elements(HTMLParser):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lexiscope.core.errors import InputError
-from lexiscope.web import connections
+from lexiscope.web.security import connections
 from lexiscope.web.server import serve
 
 from .serving import running
@@ -136,7 +136,7 @@ def test_two_hundred_half_requests_keep_nobody_waiting_and_end(root, monkeypatch
     """Sockets that say nothing, half a header or half a body. Others are answered meanwhile; then all are closed by the
     server, and its descriptors are back."""
     monkeypatch.setattr(connections, "HEADER_SECONDS", 1.0)
-    monkeypatch.setattr("lexiscope.web.guard.BODY_SECONDS", 1.0)
+    monkeypatch.setattr("lexiscope.web.security.guard.BODY_SECONDS", 1.0)
     with running(root) as port:
         assert b"200 OK" in ask(port)
         before = descriptors()
@@ -207,7 +207,7 @@ def test_more_connections_than_there_is_room_for(root, monkeypatch, crowd_at):
 
 def test_half_bodies_leave_room_as_well(root, monkeypatch, crowd_at):
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
-    monkeypatch.setattr("lexiscope.web.guard.BODY_SECONDS", 2.0)
+    monkeypatch.setattr("lexiscope.web.security.guard.BODY_SECONDS", 2.0)
     with running(root) as port:
         for one in crowd_at(port, 60):
             one.sendall(HALF_A_BODY.format(port=port).encode())

@@ -30,7 +30,7 @@ from lexiscope.saes.registry import read_config
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig, resolve
 from lexiscope.train.run import train
-from lexiscope.web.report import write_report
+from lexiscope.web.exports.report import write_report
 
 
 class DemoSettings(Config):

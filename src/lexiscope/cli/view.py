@@ -28,7 +28,7 @@ def run(
 ) -> None:
     """Read dictionaries in a browser; on this machine only, unless there is a token."""
     from lexiscope.core.errors import InputError
-    from lexiscope.web.access import read_token
+    from lexiscope.web.security.access import read_token
     from lexiscope.web.server import serve
 
     if not runs.is_dir():

@@ -13,7 +13,7 @@ from lexiscope.core.errors import LexiscopeError
 from lexiscope.index.feature import Example, Feature, Real, Record
 from lexiscope.index.live.changes import Compared, ProbabilityChange
 from lexiscope.index.notes import Notes, Result
-from lexiscope.web.library import Dictionary
+from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.notebook import by
 from lexiscope.web.view import View
 

@@ -20,20 +20,20 @@ from starlette.routing import Route
 
 from lexiscope import __version__
 from lexiscope.core.errors import InputError, LexiscopeError
-from lexiscope.web.access import Access
 from lexiscope.web.actions import ACTIONS
-from lexiscope.web.assets import read_assets, serve_asset
-from lexiscope.web.export import EXPORTS
-from lexiscope.web.exports import CsvResponse
-from lexiscope.web.guard import Guard
-from lexiscope.web.job_actions import JOB_ACTIONS
-from lexiscope.web.jobs import Jobs
-from lexiscope.web.library import Library
+from lexiscope.web.drawing.assets import read_assets, serve_asset
+from lexiscope.web.drawing.rendering import STATIC, render
+from lexiscope.web.exports.html import EXPORTS
+from lexiscope.web.exports.table import CsvResponse
+from lexiscope.web.folder.library import Library
+from lexiscope.web.jobs.actions import JOB_ACTIONS
+from lexiscope.web.jobs.queue import Jobs
 from lexiscope.web.pages import pages
 from lexiscope.web.pages.common import AnyLibrary
 from lexiscope.web.problems import answer, answers
 from lexiscope.web.reader import MAX_CHARACTERS
-from lexiscope.web.rendering import STATIC, render
+from lexiscope.web.security.access import Access
+from lexiscope.web.security.guard import Guard
 from lexiscope.web.typed import TypedText, typed_text
 
 DEFAULT_PORT = 8765

@@ -22,7 +22,7 @@ from lexiscope.core.artifact import Artifact
 from lexiscope.index.feature import Example, Feature, Real
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.saes.weights import WEIGHTS
-from lexiscope.web.library import Dictionary
+from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.view import View
 
 _DIRECTIONS = "W_dec_FD"

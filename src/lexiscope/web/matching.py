@@ -19,7 +19,7 @@ from lexiscope.core.seeds import derive_seed
 from lexiscope.index.concordance.sample import Sample
 from lexiscope.index.feature import Real
 from lexiscope.web.compare import read_directions, same_text
-from lexiscope.web.library import Dictionary
+from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.view import View
 
 CLOSE_COSINE, CLOSE_PHI = 0.7, 0.5

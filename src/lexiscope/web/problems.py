@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 
 from lexiscope.core.errors import InputError, one_line
 from lexiscope.index.feature_index import UnknownFeatureError
-from lexiscope.web.jobs import BusyError, UnknownJobError
-from lexiscope.web.library import UnknownDictionaryError
-from lexiscope.web.rendering import render
+from lexiscope.web.drawing.rendering import render
+from lexiscope.web.folder.library import UnknownDictionaryError
+from lexiscope.web.jobs.job import BusyError, UnknownJobError
 from lexiscope.web.view import View
 
 _WHEN = {

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lexiscope.core.errors import InputError
-from lexiscope.web.access import LOOPBACK, Access, address_of, family_of, is_loopback
 from lexiscope.web.app import DEFAULT_PORT, create_app
+from lexiscope.web.security.access import LOOPBACK, Access, address_of, family_of, is_loopback
 
 if TYPE_CHECKING:
     import uvicorn
@@ -81,7 +81,7 @@ def configuration(app: ASGIApp) -> uvicorn.Config:
     """How it is served: plain HTTP/1.1, no websockets, no log of requests, nobody believed about where one is from."""
     import uvicorn
 
-    from lexiscope.web.connections import Connection
+    from lexiscope.web.security.connections import Connection
 
     return uvicorn.Config(
         app,

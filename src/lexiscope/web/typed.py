@@ -6,8 +6,8 @@ import math
 
 from lexiscope.index.feature import Real
 from lexiscope.index.live.reading import Decomposition, TokenInText
-from lexiscope.web.characters import labelled, visible
-from lexiscope.web.library import Dictionary
+from lexiscope.web.drawing.characters import labelled, visible
+from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.view import View
 
 

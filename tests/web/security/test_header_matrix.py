@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lexiscope.web.access import Access
-from lexiscope.web.guard import Guard
+from lexiscope.web.security.access import Access
+from lexiscope.web.security.guard import Guard
 
 TOKEN = "k7Qb2wXz9LmN4pRs8TvY3hJd6FgC1aEu5"
 OWN = "127.0.0.1:8765"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lexiscope.web.guard import Guard
+from lexiscope.web.security.guard import Guard
 
 from ..serving import running  # noqa: TID252 - tests are not installed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from lexiscope.web import rendering
+from lexiscope.web.drawing import rendering
 from lexiscope.web.pages import pages
 
 BASE = "http://127.0.0.1:8765"

@@ -12,8 +12,8 @@ import pytest
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from lexiscope.web.access import Access
 from lexiscope.web.app import create_app
+from lexiscope.web.security.access import Access
 
 BASE = "http://127.0.0.1:8765"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

@@ -166,7 +166,7 @@ def test_dictionaries_are_looked_up_by_name_only(port, outside):
 
 
 def test_links_are_no_assets(tmp_path):
-    from lexiscope.web.assets import read_assets
+    from lexiscope.web.drawing.assets import read_assets
 
     (tmp_path / "files" / "deep").mkdir(parents=True)
     (tmp_path / "secret").write_bytes(CANARY)

@@ -27,9 +27,9 @@ from lexiscope.core.manifest import MANIFEST, read_sealed, write_sealed
 from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.index.build import build_index
 from lexiscope.text.tokenizer import Encoded
-from lexiscope.web.characters import labelled, visible
+from lexiscope.web.drawing.characters import labelled, visible
+from lexiscope.web.exports.report import write_report
 from lexiscope.web.pages import pages
-from lexiscope.web.report import write_report
 
 from ..serving import running  # noqa: TID252 - tests are not installed
 from .payloads import names, payloads

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from lexiscope.web.kin import short_corpus, short_model
-from lexiscope.web.library import Dictionary, Library
+from lexiscope.web.folder.kin import short_corpus, short_model
+from lexiscope.web.folder.library import Dictionary, Library
 from lexiscope.web.view import View
 
 

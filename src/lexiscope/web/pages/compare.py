@@ -14,10 +14,10 @@ from fastapi import Query
 from lexiscope.core.errors import InputError
 from lexiscope.index.feature import Overview
 from lexiscope.web.compare import FeaturePair, compare_features
-from lexiscope.web.library import Dictionary
+from lexiscope.web.folder.library import Dictionary
+from lexiscope.web.folder.scores import Fidelity, ScoreTable, fidelity, score_table
 from lexiscope.web.matching import Matches, matches
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
-from lexiscope.web.scores import Fidelity, ScoreTable, fidelity, score_table
 from lexiscope.web.view import View
 
 PATH = "/compare"

@@ -11,11 +11,11 @@ from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.index.feature import FeaturePage, Filters, Overview, SortKey, TokenClass
 from lexiscope.index.notes import Notes
 from lexiscope.index.notes.search import MOST_HITS
+from lexiscope.web.folder.scores import MatchedConcept, ScoreTable, score_table
+from lexiscope.web.folder.siblings import Trade, trades
 from lexiscope.web.notebook import Notebook
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.pages.map import Colour
-from lexiscope.web.scores import MatchedConcept, ScoreTable, score_table
-from lexiscope.web.siblings import Trade, trades
 from lexiscope.web.view import View
 
 PATH = "/d/{name}"

@@ -11,9 +11,9 @@ from lexiscope.index.directions.relations import LEAST_COSINE, LEAST_JACCARD, Du
 from lexiscope.index.feature import Example, Feature
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.web.ablated import Ablated, known
+from lexiscope.web.folder.scores import Fidelity, MatchedConcept, fidelity
 from lexiscope.web.notebook import Marks, whoever_runs_this
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
-from lexiscope.web.scores import Fidelity, MatchedConcept, fidelity
 from lexiscope.web.view import View
 
 PATH = "/d/{name}/features/{feature:int}"

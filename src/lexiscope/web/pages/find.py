@@ -10,9 +10,9 @@ from lexiscope.core.errors import LexiscopeError
 from lexiscope.index.directions.effects import Promoters
 from lexiscope.index.feature import FeatureSummary
 from lexiscope.index.live.by_example import ByExample
+from lexiscope.web.folder.scores import Fidelity, fidelity
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.reader import MAX_EXAMPLES
-from lexiscope.web.scores import Fidelity, fidelity
 from lexiscope.web.view import View
 
 PATH = "/d/{name}/find"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lexiscope.web.kin import Group, groups
+from lexiscope.web.folder.kin import Group, groups
+from lexiscope.web.folder.survey import Unfinished
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
-from lexiscope.web.survey import Unfinished
 from lexiscope.web.view import View
 
 PATH = "/"

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from lexiscope.web.jobs import Job, JobProgress, Jobs, Verb
+from lexiscope.web.jobs.job import Job, JobProgress, Verb
+from lexiscope.web.jobs.queue import Jobs
 from lexiscope.web.view import View
 
 PATH = "/jobs"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from lexiscope.core.errors import LexiscopeError
 from lexiscope.index.feature import Real
-from lexiscope.web.characters import labelled
+from lexiscope.web.drawing.characters import labelled
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.view import View
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from lexiscope.web.folder.scores import Fidelity, fidelity
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.reader import MAX_CHARACTERS, MAX_TOKENS
-from lexiscope.web.scores import Fidelity, fidelity
 from lexiscope.web.view import View
 
 PATH = "/d/{name}/text"

@@ -14,12 +14,12 @@ import jinja2
 
 from lexiscope.index.feature import ActivationHistogram, DensityHistogram, EffectHistogram
 from lexiscope.index.live.changes import Compared
-from lexiscope.web.characters import labelled, visible, whole
-from lexiscope.web.lineage import WORDS, draw
-from lexiscope.web.plots import Interval, Plot, Scatter, histogram, intervals, linear_ticks, scatter
-from lexiscope.web.siblings import Trade
+from lexiscope.web.drawing.characters import labelled, visible, whole
+from lexiscope.web.drawing.plots import Interval, Plot, Scatter, histogram, intervals, linear_ticks, scatter
+from lexiscope.web.folder.lineage import WORDS, draw
+from lexiscope.web.folder.siblings import Trade
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 LEVELS = 20
 """Steps of the highlight; style.css has a class for each."""
 
@@ -27,7 +27,7 @@ LEVELS = 20
 @cache
 def environment() -> jinja2.Environment:
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

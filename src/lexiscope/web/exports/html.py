@@ -17,10 +17,10 @@ from starlette.responses import HTMLResponse
 from lexiscope.core.disk import disk_trouble, write_text
 from lexiscope.core.errors import InputError
 from lexiscope.index.feature import Feature
-from lexiscope.web.library import Dictionary, Library, open_run
+from lexiscope.web.drawing.rendering import STATIC, render
+from lexiscope.web.folder.library import Dictionary, Library, open_run
+from lexiscope.web.folder.scores import Fidelity, MatchedConcept, fidelity
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
-from lexiscope.web.rendering import STATIC, render
-from lexiscope.web.scores import Fidelity, MatchedConcept, fidelity
 from lexiscope.web.view import View
 
 MOST = 100

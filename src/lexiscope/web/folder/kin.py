@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lexiscope.core.artifact import LANDMARKS
 from lexiscope.core.errors import one_line
-from lexiscope.web.survey import Found, State, words
+from lexiscope.web.folder.survey import Found, State, words
 from lexiscope.web.view import View
 
 Kind = Literal["corpus", "model", "store", "sae", "scorecard", "index", "unknown"]

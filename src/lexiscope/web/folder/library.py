@@ -16,10 +16,10 @@ from lexiscope.core.manifest import MANIFEST
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.measure.scorecard import Scorecard
 from lexiscope.web.atlas import Places, places
+from lexiscope.web.folder.scores import MatchedConcept, matched_concepts
+from lexiscope.web.folder.survey import Survey, look
 from lexiscope.web.notebook import Notebook
 from lexiscope.web.reader import TextReader
-from lexiscope.web.scores import MatchedConcept, matched_concepts
-from lexiscope.web.survey import Survey, look
 
 
 class UnknownDictionaryError(InputError):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lexiscope.core.errors import InputError
-from lexiscope.web.login import Door
+from lexiscope.web.security.login import Door
 
 LOOPBACK = "127.0.0.1"
 VARIABLE = "LEXISCOPE_TOKEN"

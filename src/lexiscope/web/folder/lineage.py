@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lexiscope.core.errors import one_line
-from lexiscope.web.kin import Group, Node
+from lexiscope.web.folder.kin import Group, Node
 
 WIDTH, HEIGHT = 188, 46
 _GAP, _PITCH, _MARGIN = 52, 58, 2

@@ -16,9 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lexiscope.web.access import Access
-from lexiscope.web.login import Known, sign_in
-from lexiscope.web.refusals import Refusal, RefusedError, too_often
+from lexiscope.web.security.access import Access
+from lexiscope.web.security.login import Known, sign_in
+from lexiscope.web.security.refusals import Refusal, RefusedError, too_often
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0

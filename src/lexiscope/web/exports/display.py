@@ -1,10 +1,11 @@
 """Display: a feature in a notebook.
 
-    from lexiscope.web.display import show
+    from lexiscope.web.exports.display import show
     show(FeatureIndex.open("runs/demo/index"), 123)
 
-What is shown is the file of `lexiscope.web.export` in a frame of its own: text from anywhere may be in it, so that the
-frame may run nothing, load nothing and reach nothing of the notebook, and the notebook's style does not reach it.
+What is shown is the file of `lexiscope.web.exports.html` in a frame of its own: text from anywhere may be in it, so
+that the frame may run nothing, load nothing and reach nothing of the notebook, and the notebook's style does not reach
+it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from html import escape
 
 from lexiscope.core.artifact import find_artifacts
 from lexiscope.index.feature_index import FeatureIndex
-from lexiscope.web.export import page_of
-from lexiscope.web.library import Dictionary, Library
+from lexiscope.web.exports.html import page_of
+from lexiscope.web.folder.library import Dictionary, Library
 
 _HEIGHT = 640
 

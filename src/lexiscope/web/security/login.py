@@ -22,7 +22,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
-from lexiscope.web.refusals import Refusal, too_often
+from lexiscope.web.security.refusals import Refusal, too_often
 
 MOST_FAILURES = 10
 FAILURE_SECONDS = 6.0

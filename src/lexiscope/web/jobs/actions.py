@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from lexiscope.web.actions import Action
-from lexiscope.web.jobs import Job, Verb
+from lexiscope.web.jobs.job import Job, Verb
 from lexiscope.web.pages.jobs import AnyJobs
 
 Number = Annotated[int, Field(ge=0, lt=2**31)]

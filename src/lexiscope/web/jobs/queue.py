@@ -11,7 +11,6 @@ job that ran when the app was killed goes on by itself and is watched again.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -19,22 +18,29 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.disk import make_folder, write_text
-from lexiscope.core.errors import ArtifactError, InputError, LexiscopeError, one_line
+from lexiscope.core.errors import ArtifactError, LexiscopeError, one_line
 from lexiscope.core.lock import locked
 from lexiscope.core.progress import VARIABLE
-from lexiscope.web.survey import look
-from lexiscope.web.view import View
+from lexiscope.web.folder.survey import look
+from lexiscope.web.jobs.job import (
+    PREFIX,
+    BusyError,
+    Job,
+    JobProgress,
+    State,
+    UnknownJobError,
+    Verb,
+    began,
+    now,
+    progress,
+)
 
-Verb = Literal["index", "measure", "verify"]
-State = Literal["waiting", "running", "stopping", "stopped", "done", "failed"]
 FOLDER = ".lexiscope-jobs"
 _DONE = {
     "index": "The index is there; home shows it.",
@@ -46,44 +52,6 @@ _MOST_WAITING, _MOST_KEPT = 50, 100
 _LOG_BYTES, _LOG_LINES = 64 * 1024, 40
 _LOOK_SECONDS, _STOP_SECONDS = 0.2, 10.0
 _INTERRUPTED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
-
-
-class UnknownJobError(InputError):
-    """No job has this number, or there is nothing here that it could be asked of."""
-
-
-class BusyError(InputError):
-    """What is asked for has to wait for something that is under way."""
-
-
-class JobProgress(View):
-    """One bar."""
-
-    title: str
-    done: float
-    total: float | None
-    """None where nobody can know."""
-    unit: str
-
-
-class Job(View):
-    number: int
-    verb: Verb
-    path: str
-    """Of the artifact, relative to the folder that is shown."""
-    state: State
-    asked: str
-    """When, ISO 8601."""
-    ended: str = ""
-    said: str = ""
-    """How it ended, in a sentence."""
-    process: int | None = None
-    process_began: str = ""
-    """Tells the process from another one with its number."""
-
-    @property
-    def active(self) -> bool:
-        return self.state in {"waiting", "running", "stopping"}
 
 
 class Jobs:
@@ -111,9 +79,9 @@ class Jobs:
                 lines = file.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return [], None
-        progress = next((found for line in reversed(lines) if (found := _progress(line))), None)
-        said = [one_line(line, 500) for line in lines if line.strip() and not line.startswith(_PREFIX)]
-        return said[-_LOG_LINES:], progress if job.state in {"running", "stopping"} else None
+        far = next((found for line in reversed(lines) if (found := progress(line))), None)
+        said = [one_line(line, 500) for line in lines if line.strip() and not line.startswith(PREFIX)]
+        return said[-_LOG_LINES:], far if job.state in {"running", "stopping"} else None
 
     def choices(self) -> dict[Verb, list[str]]:
         """What each verb can be asked of: paths relative to the folder that is shown."""
@@ -160,7 +128,7 @@ class Jobs:
                 for suffix in ("json", "log"):
                     (self.folder / f"{old.number}.{suffix}").unlink(missing_ok=True)
             number = max((job.number for job in jobs), default=0) + 1
-            return self._write(Job(number=number, verb=verb, path=path, state="waiting", asked=_now()))
+            return self._write(Job(number=number, verb=verb, path=path, state="waiting", asked=now()))
 
     def stop(self, number: int) -> Job:
         """Ask a job to end at its next checkpoint, as Ctrl-C does. One that has ended stays as it is.
@@ -172,7 +140,7 @@ class Jobs:
             job = self.get(number)
             if job.state == "waiting":
                 return self._end(job, "stopped", "It was taken out of the queue.")
-            if job.state == "running" and _is_alive(job):
+            if job.state == "running" and job.is_alive:
                 assert job.process is not None
                 os.kill(job.process, signal.SIGINT)
                 return self._write(job.model_copy(update={"state": "stopping"}))
@@ -247,13 +215,13 @@ class Jobs:
                 )
         except OSError as error:
             return self._end(job, "failed", f"It could not be started: {error.strerror}."), None
-        update = {"state": "running", "process": child.pid, "process_began": _began(child.pid)}
+        update = {"state": "running", "process": child.pid, "process_began": began(child.pid)}
         return self._write(job.model_copy(update=update)), child
 
     def _watch(self, job: Job, child: subprocess.Popen[bytes] | None) -> None:
         """Until it ends. One that this app did not start has no exit code to ask for."""
         asked_at: float | None = None
-        while (child.poll() is None) if child else _is_alive(job):
+        while (child.poll() is None) if child else job.is_alive:
             if self._closing.wait(_LOOK_SECONDS):
                 if asked_at is None:
                     asked_at = time.monotonic()
@@ -307,7 +275,7 @@ class Jobs:
         return path.relative_to(self.root).as_posix()
 
     def _end(self, job: Job, state: State, said: str) -> Job:
-        update = {"state": state, "said": said, "ended": _now(), "process": None, "process_began": ""}
+        update = {"state": state, "said": said, "ended": now(), "process": None, "process_began": ""}
         return self._write(job.model_copy(update=update))
 
     def _write(self, job: Job) -> Job:
@@ -319,32 +287,3 @@ class Jobs:
             return Job.model_validate_json((self.folder / f"{number}.json").read_bytes())
         except (OSError, ValidationError):
             return None
-
-
-_PREFIX = "progress {"
-
-
-def _progress(line: str) -> JobProgress | None:
-    if not line.startswith(_PREFIX):
-        return None
-    try:
-        return JobProgress.model_validate(json.loads(line.removeprefix("progress ")))
-    except ValueError:
-        return None
-
-
-def _is_alive(job: Job) -> bool:
-    return job.process is not None and job.process_began != "" and _began(job.process) == job.process_began
-
-
-def _began(process: int) -> str:
-    """When a process began, by the clock of the system; empty if there is none, or if nobody can tell."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

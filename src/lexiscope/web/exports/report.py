@@ -7,10 +7,10 @@ from pathlib import Path
 from lexiscope.core.disk import disk_trouble, write_text
 from lexiscope.index.feature import Example, Feature, Overview
 from lexiscope.index.feature_index import FeatureIndex
-from lexiscope.web.library import Library, open_run
+from lexiscope.web.drawing.rendering import STATIC, render
+from lexiscope.web.folder.library import Library, open_run
+from lexiscope.web.folder.scores import MatchedConcept, ScoreTable, score_table
 from lexiscope.web.pages.common import DictionaryFacts, facts
-from lexiscope.web.rendering import STATIC, render
-from lexiscope.web.scores import MatchedConcept, ScoreTable, score_table
 from lexiscope.web.view import View
 
 NUM_FEATURES = 24

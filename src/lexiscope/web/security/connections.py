@@ -13,7 +13,7 @@ import resource
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from lexiscope.web.guard import POLICY
+from lexiscope.web.security.guard import POLICY
 
 HEADER_SECONDS = 10.0
 STALL_SECONDS = 20.0

@@ -1,0 +1,1 @@
+"""What is taken away: HTML files that load nothing, tables, a feature in a notebook."""

@@ -1,0 +1,1 @@
+"""What lies under the folder that is shown, and what was made from what."""

@@ -1,0 +1,1 @@
+"""Long work that is started from the app."""
