@@ -116,8 +116,8 @@ def score_reconstructions(
     return ReconstructionScores(
         Amount(tokens=len(heldout.rows_T), documents=documents),
         {
-            **_scores(started, documents, seed),
-            **{f"fvu at {hook}": _scores(fvus, documents, seed)["fvu"] for hook, fvus in at_sites.items()},
+            **scores_of(started, documents, seed),
+            **{f"fvu at {hook}": scores_of(fvus, documents, seed)["fvu"] for hook, fvus in at_sites.items()},
         },
         Histogram(edges=edges, counts=counts),
     )
@@ -160,7 +160,7 @@ def score_predictions(
     clean, mean_ablation, zero_ablation = (sums / read).tolist()
     return PredictionScores(
         Amount(tokens=read, documents=len(places)),
-        _scores(started, len(places), seed),
+        scores_of(started, len(places), seed),
         Losses(clean=clean, mean_ablation=mean_ablation, zero_ablation=zero_ablation),
     )
 
@@ -215,7 +215,7 @@ def _start(*, predictions: bool) -> list[Metric[Any]]:
     return started
 
 
-def _scores(started: Mapping[str, list[Metric[Any]]], documents: int, seed: int) -> dict[str, MetricScores]:
+def scores_of(started: Mapping[str, list[Metric[Any]]], documents: int, seed: int) -> dict[str, MetricScores]:
     """Every metric's value and 95 % interval. The same redrawn documents for all, so that columns can be compared."""
     draw = np.random.default_rng(derive_seed(seed, "redraw documents"))
     counts_RG = torch.from_numpy(draw.multinomial(documents, [1 / documents] * documents, size=REDRAWS))
