@@ -15,7 +15,7 @@ B examples, C tokens per context, E width of all that is written, V vocabulary, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.seeds import generator
+from lexiscope.index.live.beside import directions, shifted
 from lexiscope.index.live.changes import PARTS, AblatedExample, Ablation, Change, Compared, ProbabilityChange, compare
 from lexiscope.index.live.contexts import Contexts, Places, encode
 from lexiscope.lm.model import LanguageModel
@@ -181,17 +182,8 @@ class _Run:
 
     def vectors(self, others: Tensor | None, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """What one unit takes out, for every example [B, E]: the feature's own, another's, a random one's."""
-        examples = len(self._focus_B)
-        own_BE = self._w_E.expand(examples, -1)
-        pool = torch.arange(self._sae.num_latents) if others is None else others
-        pool = pool[pool != self._feature]
         random = generator(seed, "ablation", self._feature)
-        noise_BE = torch.randn(own_BE.shape, generator=random)
-        if not len(pool):  # a dictionary of one feature has no other
-            return own_BE, self._as_long(noise_BE), self._as_long(noise_BE)
-        drawn = pool[torch.randint(len(pool), (examples,), generator=random)]
-        other_BE = self._sae.directions_FD[drawn.to(self._sae.directions_FD.device)].detach().float().cpu()
-        return own_BE, self._as_long(other_BE), self._as_long(noise_BE)
+        return directions(self._sae, self._feature, len(self._focus_B), self._widths, others, random)
 
     def without(self, ablations: Sequence[tuple[Tensor, Tensor]]) -> list[list[_Outcome]]:
         """For each ablation all examples, ``amount · vector`` taken out of every token: amounts [B, C], vectors [B, E].
@@ -211,11 +203,9 @@ class _Run:
             amounts_JC, vectors_JE = (
                 torch.stack([ablations[number][side][row] for number, row in batch]) for side in (0, 1)
             )
-            logits_JCV = (
-                self._contexts.rows(rows)
-                .forward(self._model, replacements=self._subtract(rows, amounts_JC, vectors_JE))
-                .logits_BCV
-            )
+            several = {hook: self._at[hook][rows] for hook in self._places.writes if len(self._places.writes) > 1}
+            taken_out = shifted(several, self._places.writes, -amounts_JC, vectors_JE)
+            logits_JCV = self._contexts.rows(rows).forward(self._model, replacements=taken_out).logits_BCV
             for job, (number, row) in enumerate(batch):
                 outcomes[number][row] = self._outcome(row, self._told(logits_JCV, job, row))
         return outcomes
@@ -244,30 +234,6 @@ class _Run:
                 ]
             )
         return lists[0], lists[1]
-
-    def _as_long(self, vectors_BE: Tensor) -> Tensor:
-        """Vectors as long as the feature's own at every place that is written."""
-        parts = []
-        own_parts, other_parts = torch.split(self._w_E, self._widths), torch.split(vectors_BE, self._widths, dim=1)
-        for own_D, part_BD in zip(own_parts, other_parts, strict=True):
-            parts.append(torch.nn.functional.normalize(part_BD, dim=1) * own_D.norm())
-        return torch.cat(parts, dim=1)
-
-    def _subtract(
-        self, rows: list[int], amounts_JC: Tensor, vectors_JE: Tensor
-    ) -> dict[HookPoint, Callable[[Tensor], Tensor]]:
-        several = len(self._places.writes) > 1
-        parts = torch.split(vectors_JE, self._widths, dim=1)
-
-        def at(hook: HookPoint, vectors_JD: Tensor) -> Callable[[Tensor], Tensor]:
-            def visit(x_JCD: Tensor) -> Tensor:
-                amounts = amounts_JC[:, :, None].to(x_JCD.device)
-                base_JCD = torch.where(amounts != 0, self._at[hook][rows], x_JCD) if several else x_JCD
-                return (base_JCD.float() - amounts * vectors_JD[:, None].to(x_JCD.device)).to(x_JCD.dtype)
-
-            return visit
-
-        return {hook: at(hook, part_JD) for hook, part_JD in zip(self._places.writes, parts, strict=True)}
 
     def _told(self, logits_JCV: Tensor, job: int, row: int) -> Tensor:
         """Log probabilities from the focus on, float64 [P, V]."""
