@@ -116,6 +116,22 @@ def test_stop_is_an_interrupt_and_resume_the_same_command(root):
         assert wait_for(jobs, again.number, "done").number == job.number + 1
 
 
+def test_an_app_that_ignores_interrupts_can_stop_its_jobs(root):
+    """As one does that a script ran with ``&``: the command must not inherit that."""
+    jobs = Scripted(root)
+    jobs.script = "import time; time.sleep(60)"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with jobs.working():
+            job = wait_for(jobs, jobs.start("index", "run/sae").number, "running")
+            jobs.stop(job.number)
+            assert wait_for(jobs, job.number, "stopped")
+            os.kill(os.getpid(), signal.SIGINT)  # still ignored here
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_one_runs_and_the_others_wait_in_order(root):
     jobs = Scripted(root)
     jobs.script = UNTIL_STOPPED

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from lexiscope.core.errors import InputError
+from lexiscope.web.jobs.process import began
 from lexiscope.web.view import View
 
 Verb = Literal["index", "measure", "verify"]
@@ -67,15 +67,6 @@ def progress(line: str) -> JobProgress | None:
         return JobProgress.model_validate(json.loads(line.removeprefix("progress ")))
     except ValueError:
         return None
-
-
-def began(process: int) -> str:
-    """When a process began, by the clock of the system; empty if there is none, or if nobody can tell."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
 
 
 def now() -> str:

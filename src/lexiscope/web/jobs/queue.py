@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,7 +25,6 @@ from lexiscope.core.artifact import open_artifact
 from lexiscope.core.disk import make_folder, write_text
 from lexiscope.core.errors import ArtifactError, LexiscopeError, one_line
 from lexiscope.core.lock import locked
-from lexiscope.core.progress import VARIABLE
 from lexiscope.web.folder.survey import look
 from lexiscope.web.jobs.job import (
     PREFIX,
@@ -36,10 +34,10 @@ from lexiscope.web.jobs.job import (
     State,
     UnknownJobError,
     Verb,
-    began,
     now,
     progress,
 )
+from lexiscope.web.jobs.process import Child, began, begin, interruptible_children
 
 FOLDER = ".lexiscope-jobs"
 _DONE = {
@@ -169,12 +167,13 @@ class Jobs:
     def working(self) -> Iterator[None]:
         """Within the block jobs are worked on, one at a time; at its end the running one is stopped."""
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._closing.set()
-            self._thread.join(timeout=_STOP_SECONDS)
+        with interruptible_children():
+            self._thread.start()
+            try:
+                yield
+            finally:
+                self._closing.set()
+                self._thread.join(timeout=_STOP_SECONDS + 10 * _LOOK_SECONDS)  # it waits that long itself, then writes
 
     def _work(self) -> None:
         while not self._closing.wait(_LOOK_SECONDS):
@@ -201,24 +200,16 @@ class Jobs:
         """What is run. The path begins with a slash, so that nothing takes it for an option."""
         return [sys.executable, "-m", "lexiscope.cli.main", job.verb, str(self.root / job.path)]
 
-    def _begin(self, job: Job) -> tuple[Job, subprocess.Popen[bytes] | None]:
+    def _begin(self, job: Job) -> tuple[Job, Child | None]:
         try:
             with (self.folder / f"{job.number}.log").open("wb") as log:
-                child = subprocess.Popen(  # noqa: S603 - a verb of ours and a folder that was found
-                    self.command(job),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=self.root,
-                    env={**os.environ, VARIABLE: "lines"},
-                    start_new_session=True,
-                )
+                child = begin(self.command(job), log, self.root)
         except OSError as error:
             return self._end(job, "failed", f"It could not be started: {error.strerror}."), None
         update = {"state": "running", "process": child.pid, "process_began": began(child.pid)}
         return self._write(job.model_copy(update=update)), child
 
-    def _watch(self, job: Job, child: subprocess.Popen[bytes] | None) -> None:
+    def _watch(self, job: Job, child: Child | None) -> None:
         """Until it ends. One that this app did not start has no exit code to ask for."""
         asked_at: float | None = None
         while (child.poll() is None) if child else job.is_alive:
