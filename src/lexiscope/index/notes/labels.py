@@ -201,7 +201,10 @@ class Labels(Room):
             if (identity := (label.feature, by, made_at, label.text)) in there:
                 continue
             there.add(identity)
-            mean = mean_of({score.name: score.value for score in label.scores}) if label.scores else None
+            if len(given := label.scores) < 2:
+                mean = given[0].value if given else None
+            else:
+                mean = mean_of({score.name: score.value for score in given})
             live, human = label.ended_at is None, label.by.kind == "human"
             ended_at = None if label.ended_at is None else microseconds(label.ended_at)
             ended_by = None if live else source(label.ended_by or label.by)

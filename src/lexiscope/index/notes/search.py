@@ -1,9 +1,10 @@
 """Search: labels, notes and tags by their words, best match first.
 
 Best match is bm25. Of a word that hundreds of thousands of labels have, ranking them all takes half a second and tells
-little (they all have it), so only the newest ``RANKED`` matches are ranked (of several words fewer, as each takes its
-time); after them come the others, newest first. The count is always exact, every match can be paged to, and
-`Found.ranked` says how many were ranked.
+little (they all have it), so only the newest ``RANKED`` matches are ranked (with several words or filters fewer, as
+each takes its time); after them come the others, newest first. So the order is exact where all that match were ranked,
+and else that of the newest only. The count is always exact, every match can be paged to, and `Found.ranked` says how
+many were ranked.
 """
 # ruff: noqa: S608 - what is put into SQL here are names of our own; values from outside are parameters
 
@@ -29,6 +30,8 @@ MOST_HITS = 500
 """On a page."""
 _LONGEST_SNIPPET = 240
 _BEFORE_FIRST_MARK = 60
+_EVERYTHING = "(khuman OR kmodel OR kheuristic)"
+"""Whatever there is is filed under one of these."""
 Among = Literal["labels", "notes", "tags"]
 _TABLES: dict[str, Table[Any]] = {"labels": LABELS, "notes": NOTES, "tags": TAGS}
 
@@ -105,8 +108,6 @@ class Search(Room):
             words = match(tx, terms) if terms else None
             facets = _facets(tx, author=author, kind=kind, chosen=chosen, min_score=min_score)
             if facets is not None and (words is not None or not query.strip()):
-                if words is None and not facets:
-                    facets = ["(khuman OR kmodel OR kheuristic)"]  # everything is filed under one of these
                 asked = _Asked(f"{among}_words", words, facets)
                 ids, matching, ranked = _page(tx, asked, limit, offset)
                 hits = self._hits(tx, among, ids, words)
@@ -146,7 +147,20 @@ class _Asked(NamedTuple):
     def whole(self) -> str:
         """In the language of FTS5."""
         words = [self.words.text] if self.words else []
-        return " AND ".join([*words, *(f"{{facets}} : {facet}" for facet in self.facets)])
+        facets = self.facets if words or self.facets else [_EVERYTHING]
+        return " AND ".join([*words, *(f"{{facets}} : {facet}" for facet in facets)])
+
+    @property
+    def most_ranked(self) -> int:
+        return RANKED // (self.words.phrases + len(self.facets)) if self.words else 0
+
+    def count(self, tx: sqlite3.Connection) -> int:
+        """How many match."""
+        if self.words or self.facets:
+            counted = tx.execute(f"SELECT count(*) FROM {self.table} WHERE {self.table} MATCH ?", [self.whole])
+        else:
+            counted = tx.execute(f"SELECT count(*) FROM {self.table}_docsize")
+        return int(counted.fetchone()[0])
 
 
 def _facets(
@@ -188,13 +202,12 @@ def _page(tx: sqlite3.Connection, asked: _Asked, limit: int, offset: int) -> tup
     """Rows of a page, how many match, and how many of these were ranked."""
     best = _best(tx, asked) if asked.words and asked.words.phrases <= _MOST_RANKED_PHRASES else []
     ids, ranked = best[offset : offset + limit], len(best)
-    if asked.words and 0 < ranked < RANKED // asked.words.phrases:
+    if 0 < ranked < asked.most_ranked:
         return ids, ranked, ranked
     if len(ids) < limit:
         below = min(best, default=LARGEST)
         ids += _newest(tx, asked, limit - len(ids), max(offset - ranked, 0), below)
-    counted = tx.execute(f"SELECT count(*) FROM {asked.table} WHERE {asked.table} MATCH ?", [asked.whole])
-    return ids, counted.fetchone()[0], ranked
+    return ids, asked.count(tx), ranked
 
 
 def _newest(tx: sqlite3.Connection, asked: _Asked, limit: int, offset: int = 0, below: int = LARGEST) -> list[int]:
@@ -215,7 +228,7 @@ def _best(tx: sqlite3.Connection, asked: _Asked) -> list[int]:
     """
     assert asked.words is not None
     index, query = asked.table, asked.words.text
-    few = RANKED // asked.words.phrases
+    few = asked.most_ranked
     among = f"ORDER BY rowid DESC LIMIT {few}"
     values: list[str | int] = [query]
     if asked.facets:

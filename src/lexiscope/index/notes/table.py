@@ -18,13 +18,13 @@ from lexiscope.index.notes.values import By, Written
 MOST_ROWS = 100_000
 """Of one answer; no page has so many, but a file of a stranger may."""
 V = TypeVar("V", bound=Written)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _BY = ("author", "kind", "method", "model", "prompt_hash", "tool")
 
 
 def microseconds(when: datetime | None = None) -> int:
     """Since 1970, UTC; None is now."""
-    return time.time_ns() // 1000 if when is None else (when - _EPOCH) // timedelta(microseconds=1)
+    return time.time_ns() // 1000 if when is None else (when - _EPOCH) // _MICROSECOND
 
 
 def moment(count: int) -> datetime:

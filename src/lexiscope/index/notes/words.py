@@ -24,6 +24,8 @@ MOST_CHARACTERS = 1000
 _MOST_COMPLETIONS = 2000
 _FEW_STEMS = 4
 _PAGES_AT_ONCE = 2000
+_AUTOMERGE = 4
+"""SQLite's own choice: so many pieces are merged as soon as they are there."""
 _WORD = re.compile(r"[^\W_]+")
 _TYPED = re.compile(r'"([^"]*)"?|([^\s"]+)')
 
@@ -48,11 +50,19 @@ def learn(tx: sqlite3.Connection, words: Iterable[str]) -> None:
 
 
 def file_away_new(tx: sqlite3.Connection, table: str, first: int) -> None:
-    """Put rows from this one on into the full-text index of their table."""
+    """Put rows from this one on into the full-text index of their table.
+
+    Many at once become a piece of the index that is merged with others when there are sixteen of them, not by and by.
+    """
+    index = f"{table}_words"
+    set_merge = f"INSERT INTO {index} ({index}, rank) VALUES ('automerge', ?)"
+    tx.execute(set_merge, [0])
     tx.execute(
-        f"INSERT INTO {table}_words (rowid, text, facets) SELECT id, text, facets FROM {table}_live WHERE id >= ?",
-        [first],
+        f"INSERT INTO {index} (rowid, text, facets) SELECT id, text, facets FROM {table}_live WHERE id >= ?", [first]
     )
+    tx.execute("SAVEPOINT piece")  # now it is written
+    tx.execute("RELEASE piece")
+    tx.execute(set_merge, [_AUTOMERGE])
 
 
 def file_away(tx: sqlite3.Connection, table: str, ids: Iterable[int]) -> None:
