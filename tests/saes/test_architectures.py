@@ -86,6 +86,12 @@ def test_a_token_is_encoded_the_same_alone_and_in_a_batch(sae, sample_TD):
     torch.testing.assert_close(alone, sae(sample_TD)[:20])
 
 
+def test_some_latents_are_read_as_in_all_of_them(sae, sample_TD):
+    """Oracle: their columns of the dense codes."""
+    chosen = [0] if sae.num_latents < 8 else [7, 0, 5, sae.num_latents - 1]
+    torch.testing.assert_close(sae.reader(chosen)(sample_TD), sae.encode(sample_TD).dense()[:, chosen])
+
+
 def test_directions_are_what_a_unit_of_a_latent_adds(sae):
     """Oracle: decode the identity and subtract what no latent gives."""
     nothing = sae.decode(SparseCodes.from_dense(torch.zeros(1, sae.num_latents)))

@@ -5,7 +5,7 @@ Shapes: B contexts, C tokens per context, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def continue_tokens(
+def next_tokens(
     module: Any,
     tokens_BC: Tensor,
     *,
@@ -23,8 +23,8 @@ def continue_tokens(
     cache: bool,
     end_ids: Collection[int],
     pad_id: int,
-) -> Tensor:
-    """The tokens that follow, int64 [B, at most max_new_tokens]; after its end a context is filled up with ``pad_id``.
+) -> Iterator[Tensor]:
+    """The tokens that follow, one for each context at a time, int64 [B]; a context that has ended gives ``pad_id``.
 
     A model that offers no cache of keys and values runs the whole text at each step.
     """
@@ -40,7 +40,7 @@ def continue_tokens(
         next_B = torch.where(ended_B, pad_id, _choose(output.logits[:, -1].float(), temperature, generator))
         ended_B |= torch.isin(next_B, ends)
         text_BC = torch.cat([text_BC, next_B[:, None]], dim=1)
-    return text_BC[:, tokens_BC.shape[1] :]
+        yield next_B
 
 
 def _choose(logits_BV: Tensor, temperature: float, generator: torch.Generator) -> Tensor:

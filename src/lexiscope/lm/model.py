@@ -17,8 +17,8 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.lm.anatomy import Anatomy
-from lexiscope.lm.generation import continue_tokens
-from lexiscope.lm.hooks import capture, visiting
+from lexiscope.lm.generation import next_tokens
+from lexiscope.lm.hooks import Pass, capture, visiting
 from lexiscope.lm.loading import Dtype, find_folder, load_module, require_transformers
 from lexiscope.lm.tokenizing import Bos, load_tokenizer
 from lexiscope.lm.unembedding import direct_effects
@@ -74,6 +74,14 @@ class LanguageModel:
         self.tokenizer, self.bos = load_tokenizer(folder.path, self.vocab_size)
         self._anatomy = Anatomy(self.module, config)
         self._turn = threading.RLock()
+        self._passes: list[Pass] = []
+        self.prompt_tokens: int | None = None
+        """While this model generates: with how many tokens each context began."""
+
+    @property
+    def under_way(self) -> Pass | None:
+        """The forward pass that a replacement of a `splice` is called in; None outside."""
+        return self._passes[-1] if self._passes else None
 
     @property
     def device(self) -> torch.device:
@@ -159,7 +167,7 @@ class LanguageModel:
             InputError: an impossible hook point, or (in the forward pass) a replacement of another shape.
         """
         visits = [(self._anatomy.site(hook), replacement) for hook, replacement in replacements.items()]
-        with self._turn, visiting(self.module, visits):
+        with self._turn, visiting(self.module, visits, self._passes):
             yield
 
     def unembed(self, directions_ND: Tensor) -> Tensor:
@@ -219,22 +227,56 @@ class LanguageModel:
         Raises:
             InputError: tokens that the model can't take, or more than it has positions for.
         """
+        steps = self.stream_tokens(
+            tokens_BC, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, cache=cache
+        )
+        with self._turn:
+            found = list(steps)
+        return torch.stack(found, 1) if found else tokens_BC.new_zeros((len(tokens_BC), 0), dtype=torch.int64)
+
+    def stream_tokens(
+        self,
+        tokens_BC: Tensor,
+        *,
+        max_new_tokens: int = 50,
+        temperature: float = 0.0,
+        seed: int = 0,
+        cache: bool = True,
+    ) -> Iterator[Tensor]:
+        """The same tokens as they come, [B] at each step. Between steps others may have a turn.
+
+        Raises:
+            InputError: as `generate_tokens`, before the first step.
+        """
         if tokens_BC.ndim == 2 and tokens_BC.shape[1] + max_new_tokens > self.max_context:
             raise InputError(
                 f"{tokens_BC.shape[1]} tokens and {max_new_tokens} new ones are more than the {self.max_context} that "
                 f"{self.name} has positions for; shorten one of them"
             )
-        with self._turn:
-            return continue_tokens(
-                self.module,
-                self._take(tokens_BC),
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed,
-                cache=cache,
-                end_ids=self._end_ids(),
-                pad_id=self.tokenizer.pad_id,
-            )
+        tokens_BC = self._take(tokens_BC)
+        steps = next_tokens(
+            self.module,
+            tokens_BC,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            cache=cache,
+            end_ids=self._end_ids(),
+            pad_id=self.tokenizer.pad_id,
+        )
+        return self._in_turn(steps, tokens_BC.shape[1])
+
+    def _in_turn(self, steps: Iterator[Tensor], prompt_tokens: int) -> Iterator[Tensor]:
+        while True:
+            with self._turn:
+                before, self.prompt_tokens = self.prompt_tokens, prompt_tokens
+                try:
+                    next_B = next(steps, None)
+                finally:
+                    self.prompt_tokens = before
+            if next_B is None:
+                return
+            yield next_B
 
     def _end_ids(self) -> set[int]:
         stated = self.module.generation_config.eos_token_id

@@ -7,6 +7,7 @@ or a Matryoshka autoencoder takes any of them by the file's name. T tokens, D mo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
@@ -56,6 +57,13 @@ class Activation(nn.Module, ABC):
     @abstractmethod
     def encode(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
         """The latents that fire. In training mode entries of value 0 may be among them, if a gradient needs them."""
+
+    def alone(self, latents: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor] | None:  # noqa: ARG002
+        """From scores of some latents [T, J] and their biases [J] to their codes, dense and without gradients.
+
+        None: whether a latent fires depends on the others.
+        """
+        return None
 
     def penalties(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -169,6 +169,25 @@ class SparseAutoencoder(nn.Module, ABC):
 
         None: the L0 that the settings promise. Architectures that choose token by token have nothing to set.
         """
+
+    def reader(self, latents: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        """A function from activations [T, D] to those of some latents alone, [T, J], as `encode` gives them.
+
+        It takes these weights as they are now, and holds no gradients.
+        """
+        column_F = torch.full((self.num_latents,), -1, device=self.device)
+        column_F[list(latents)] = torch.arange(len(latents), device=self.device)
+
+        @torch.no_grad()
+        def read(x_TD: Tensor) -> Tensor:
+            codes = self.encode(x_TD)
+            columns_N = column_F[codes.latents]
+            mine_N = columns_N >= 0
+            out_TJ = codes.values.new_zeros(len(x_TD), len(latents))
+            out_TJ[codes.tokens()[mine_N], columns_N[mine_N]] = codes.values[mine_N]
+            return out_TJ
+
+        return read
 
     def forward(self, x_TD: Tensor) -> Tensor:
         return self.reconstruct(x_TD, self.encode(x_TD))

@@ -16,6 +16,7 @@ Source: Bussmann et al. 2024, "BatchTopK sparse autoencoders". T tokens, D model
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -68,6 +69,12 @@ class Activation(activation.Activation):
         if self.training:
             return encode_batch_topk(x_TD, centre_D, W_FD, b_F, self.options.k)
         return encode_above(x_TD, centre_D, W_FD, b_F, float(self.threshold))
+
+    def alone(self, latents: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor] | None:  # noqa: ARG002
+        if self._per_token or self.training:
+            return None
+        floor = float(self.threshold)
+        return lambda scores_TJ, _b_J: scores_TJ * (scores_TJ > floor)
 
     @torch.no_grad()
     def after_step(self, codes: SparseCodes) -> None:

@@ -17,6 +17,7 @@ T tokens, D model width, F latents, N entries with π > 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -66,6 +67,11 @@ class Activation(activation.Activation):
         values_N = (gain_N * linear_N + shift_N).relu()
         codes = SparseCodes(gates.offsets, gates.latents, values_N, gates.num_latents, aside=gates)
         return codes if self.training else codes.keep(values_N.detach() > 0)
+
+    def alone(self, latents: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+        chosen = list(latents)
+        gain_J, shift_J = self.r_mag_F.detach()[chosen].exp(), self.b_mag_F.detach()[chosen]
+        return lambda gates_TJ, b_J: (gain_J * (gates_TJ - b_J) + shift_J).relu() * (gates_TJ > 0)
 
     def penalties(
         self,

@@ -24,6 +24,7 @@ pre-activation loss 3e-6). T tokens, D model width, F latents, N entries.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -88,6 +89,10 @@ class Activation(activation.Activation):
             scores.values, self.threshold_F, scores.latents, self.options.bandwidth, len(x_TD) / max(1, part)
         )
         return SparseCodes(scores.offsets, scores.latents, values_N, scores.num_latents, aside=scores)
+
+    def alone(self, latents: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+        floor_J = self.threshold_F.detach()[list(latents)]
+        return lambda scores_TJ, _b_J: scores_TJ * (scores_TJ > floor_J)
 
     def penalties(
         self,

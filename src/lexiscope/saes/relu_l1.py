@@ -17,6 +17,7 @@ T tokens, D model width, F latents, N active entries.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -55,6 +56,9 @@ class Activation(activation.Activation):
 
     def encode(self, x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
         return encode_relu(x_TD, centre_D, W_FD, b_F)
+
+    def alone(self, latents: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:  # noqa: ARG002
+        return lambda scores_TJ, _b_J: scores_TJ.relu()
 
     def penalties(
         self,

@@ -1,0 +1,233 @@
+"""Editor: what stands at the hook points of a dictionary while its features are changed (`lexiscope.steer.editing`).
+
+N tokens that an intervention is for, J features touched, D width that is read, E width that is written, M tokens that
+change.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lexiscope.core.codes import SparseCodes
+from lexiscope.core.errors import InputError
+from lexiscope.core.hookpoint import HookPoint
+from lexiscope.index.live.contexts import Places
+from lexiscope.lm.hooks import Pass
+from lexiscope.lm.model import LanguageModel
+from lexiscope.saes.base import SparseAutoencoder
+from lexiscope.saes.kernels.decode import decode_rows
+from lexiscope.steer.choosing import Chooser, Chosen
+from lexiscope.steer.interventions import Add, AnyIntervention, Cap, Patch
+from lexiscope.steer.source import check_source, codes_of
+from lexiscope.steer.steps import Ceiling, Lookup, Step, columns_of, difference, make_step, rows_of, source_rows
+from lexiscope.steer.strength import Units, in_activation, mean_over_tokens
+
+ErrorTerm = Literal["keep", "drop"]
+
+
+class _Change(NamedTuple):
+    """What becomes of some tokens: ``add`` comes to what is there, or to ``base`` where there is one."""
+
+    base_NE: Tensor | None
+    add_NE: Tensor | None
+    """None: nothing."""
+    moved_N: Tensor
+    """Tokens that are not as they were."""
+
+
+class Editor:
+    """The replacements of one block."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        sae: SparseAutoencoder,
+        places: Places,
+        given: Sequence[AnyIntervention],
+        units: Units | None,
+        error: ErrorTerm,
+        prompt_tokens: int | Sequence[int] | None,
+    ) -> None:
+        self._model, self._sae, self._places = model, sae, places
+        self._drops = error == "drop"
+        self._several = len(places.reads) > 1
+        self._chooser = Chooser(model, given, prompt_tokens)
+        at_work = [(number, one) for number, one in enumerate(given) if one.share]
+        steps = [one for _, one in at_work if one.features is not None and not isinstance(one, Cap)]
+        features = sorted({feature for one in steps for feature in one.features or ()})
+        look = Lookup(
+            column={feature: place for place, feature in enumerate(features)},
+            activation=functools.partial(in_activation, units),
+            mean_over_tokens=functools.partial(mean_over_tokens, units),
+            codes=functools.partial(self._codes, functools.cache(self._codes_of)),
+            lead=1 if model.bos == "context" and model.tokenizer.bos_id is not None else 0,
+            device=sae.device,
+        )
+        self._steps: list[tuple[int, Step]] = []
+        self._whole: list[tuple[int, Patch, SparseCodes]] = []
+        self._caps: list[tuple[int, Ceiling]] = []
+        for number, one in at_work:
+            if isinstance(one, Cap):
+                self._caps.append((number, self._ceiling(one, look)))
+            elif isinstance(one, Patch) and one.features is None:
+                self._whole.append((number, one, look.codes(one.source)))
+            else:
+                self._steps.append((number, make_step(one, look)))
+        self._features = features
+        self._W_JE = sae.directions_FD.detach()[features].float()
+        self._encodes_all = self._drops or bool(self._whole)
+        reads_some = any(not isinstance(one, Add) for one in steps)
+        self._read = sae.reader(features) if reads_some and not self._encodes_all else None
+        self._running_clean = False
+        self._seen_BC: Tensor | None = None
+        self._at: Pass | None = None
+        self._x: dict[HookPoint, Tensor] = {}
+        self._chosen: Chosen | None = None
+        self._change: _Change | None = None
+
+    def replacements(self) -> dict[HookPoint, Callable[[Tensor], Tensor]]:
+        """For `LanguageModel.splice`."""
+        hooks = dict.fromkeys([*self._places.reads, *self._places.writes])
+        return {hook: functools.partial(self._visit, hook) for hook in hooks}
+
+    def _visit(self, hook: HookPoint, x_BCD: Tensor) -> Tensor:
+        if self._running_clean:
+            return x_BCD
+        under_way = self._model.under_way
+        assert under_way is not None
+        if under_way is not self._at:
+            self._at, self._x, self._change = under_way, {}, None
+            self._chosen = self._chooser(under_way)
+        if self._chosen is None:
+            return x_BCD
+        if self._several:
+            if not self._x:
+                self._x = self._read_clean(under_way)
+        elif hook in self._places.reads:
+            self._x = {hook: x_BCD}
+        if hook not in self._places.writes:
+            return x_BCD
+        if not self._x:
+            raise InputError(
+                f"{self._places.reads[0]} comes after {hook} in the forward pass, so that no feature is known there "
+                "yet; this dictionary can't be edited"
+            )
+        if self._change is None:
+            with torch.no_grad():
+                self._change = self._find_change(self._chosen, x_BCD)
+        return self._put(hook, x_BCD, self._chosen, self._change)
+
+    def _read_clean(self, at: Pass) -> dict[HookPoint, Tensor]:
+        """What the model has at every place that is read, on the same text, without this block."""
+        if at.tokens_BC is None:
+            raise InputError("a crosscoder can't be edited in a pass that is given embeddings; give tokens")
+        if not at.first:
+            self._seen_BC = at.tokens_BC
+        elif self._seen_BC is None or self._seen_BC.shape[1] < at.first:
+            raise InputError("this text began outside the block; begin it inside, so that all of it can be read")
+        else:
+            self._seen_BC = torch.cat([self._seen_BC[:, : at.first], at.tokens_BC], dim=1)
+        self._running_clean = True
+        try:
+            found = self._model.read(self._seen_BC, self._places.reads)
+        finally:
+            self._running_clean = False
+        return {hook: x_BCD[:, at.first :] for hook, x_BCD in found.items()}
+
+    def _find_change(self, chosen: Chosen, y_BCE: Tensor) -> _Change:
+        x_ND = torch.cat([_rows(self._x[hook], chosen) for hook in self._places.reads], dim=1)
+        x_ND = x_ND.to(self._sae.device, torch.float32)
+        add_NE, base_NE = None, x_ND if self._several else None
+        moved_N = torch.full((len(x_ND),), self._drops, device=x_ND.device)
+        f_NJ = None if self._read is None else self._read(x_ND)
+        if self._encodes_all:
+            codes = self._sae.encode(x_ND).fired()
+            if self._drops:
+                base_NE = self._sae.reconstruct(x_ND, codes).float()
+            f_NJ = columns_of(codes, self._features)
+            for number, patch, source in self._whole:
+                change = self._patched(codes, source, patch, chosen, chosen.each[number])
+                moved_N |= change.counts() > 0
+                f_NJ += columns_of(change, self._features)
+                by_patch_NE = decode_rows(change, self._sae.directions_FD.detach().float())
+                add_NE = by_patch_NE if add_NE is None else add_NE + by_patch_NE
+        if self._steps:
+            before_NJ = x_ND.new_zeros(len(x_ND), len(self._features)) if f_NJ is None else f_NJ
+            after_NJ = before_NJ.clone()
+            for number, step in self._steps:
+                step(after_NJ, _on(chosen.each[number], after_NJ), chosen.tokens)
+            moved_N |= (after_NJ != before_NJ).any(1)
+            by_steps_NE = (after_NJ - before_NJ) @ self._W_JE
+            add_NE = by_steps_NE if add_NE is None else add_NE + by_steps_NE
+        if self._caps:
+            there_NE = _rows(y_BCE, chosen).to(x_ND) if base_NE is None else base_NE
+            before_NE = there_NE.clone() if add_NE is None else there_NE + add_NE
+            after_NE = before_NE.clone()
+            for number, cap in self._caps:
+                moved_N |= cap(after_NE, _on(chosen.each[number], after_NE))
+            lowered_NE = after_NE - before_NE
+            add_NE = lowered_NE if add_NE is None else add_NE + lowered_NE
+        return _Change(base_NE, add_NE, moved_N)
+
+    def _put(self, hook: HookPoint, x_BCD: Tensor, chosen: Chosen, change: _Change) -> Tensor:
+        """The activation with the tokens that have moved; those that have not keep every bit."""
+        if not bool(change.moved_N.any()):
+            return x_BCD
+        everything = chosen.flat_N is None and bool(change.moved_N.all())
+        part = slice(None)
+        if self._several:
+            widths = [self._x[one].shape[2] for one in self._places.writes]
+            start = sum(widths[: self._places.writes.index(hook)])
+            part = slice(start, start + x_BCD.shape[2])
+        flat_x = x_BCD.reshape(-1, x_BCD.shape[2])
+        flat_M = None
+        if not everything:
+            moved_N = change.moved_N.to(x_BCD.device)
+            flat_M = moved_N.nonzero()[:, 0] if chosen.flat_N is None else chosen.flat_N.to(x_BCD.device)[moved_N]
+
+        def moved(values_NE: Tensor) -> Tensor:
+            values_NE = values_NE[:, part] if self._several else values_NE
+            return (values_NE if flat_M is None else values_NE[change.moved_N]).to(x_BCD.device)
+
+        here_MD = flat_x if flat_M is None else flat_x[flat_M]
+        there_MD = here_MD.to(torch.promote_types(x_BCD.dtype, torch.float32))
+        there_MD = there_MD if change.base_NE is None else moved(change.base_NE).to(there_MD.dtype)
+        new_MD = (there_MD if change.add_NE is None else there_MD + moved(change.add_NE)).to(x_BCD.dtype)
+        return (new_MD if flat_M is None else flat_x.index_copy(0, flat_M, new_MD)).view(x_BCD.shape)
+
+    def _patched(
+        self, codes: SparseCodes, source: SparseCodes, patch: Patch, chosen: Chosen, chosen_N: Tensor | None
+    ) -> SparseCodes:
+        """What a whole set that is patched adds to the codes."""
+        rows_N = source_rows(source.num_tokens, patch.from_position, chosen_N, chosen.tokens)
+        change = difference(rows_of(source, rows_N.to(source.latents.device)), codes, patch.share)
+        return change if chosen_N is None else change.keep(chosen_N.to(change.values.device)[change.tokens()])
+
+    def _ceiling(self, cap: Cap, look: Lookup) -> Ceiling:
+        features = list(cap.features)
+        to_C = torch.tensor([look.activation(feature, cap.to) for feature in features], device=look.device)
+        return Ceiling(self._sae.directions_FD.detach()[features].float(), to_C, cap.share)
+
+    def _codes_of(self, prompt: str) -> SparseCodes:
+        return codes_of(self._model, self._sae, prompt, hooks=self._places.reads)
+
+    def _codes(self, of: Callable[[str], SparseCodes], source: str | SparseCodes) -> SparseCodes:
+        codes = of(source) if isinstance(source, str) else source
+        check_source(codes, self._sae)
+        device = self._sae.device
+        parts = (codes.offsets.to(device), codes.latents.to(device), codes.values.to(device, torch.float32))
+        return SparseCodes(*parts, codes.num_latents)
+
+
+def _rows(x_BCD: Tensor, chosen: Chosen) -> Tensor:
+    x_TD = x_BCD.detach().reshape(-1, x_BCD.shape[2])
+    return x_TD if chosen.flat_N is None else x_TD[chosen.flat_N.to(x_TD.device)]
+
+
+def _on(mask_N: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if mask_N is None else mask_N.to(like.device)
