@@ -10,6 +10,7 @@ from index_world import NUM_LATENTS
 from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.index.feature import Filters
 from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.index.tables.database import Database
 from lexiscope.index.tables.listing import token_class
 
 
@@ -148,3 +149,17 @@ def test_what_is_unusual_stands_out_in_some_number(built):
     assert cosines[0] == max(built.feature(number).neighbours[0].cosine for number in range(1, NUM_LATENTS))
     kurtoses = [built.feature(f.feature).effects.kurtosis for f in built.features("effects_kurtosis", limit=9).features]
     assert kurtoses == sorted(kurtoses, reverse=True)
+
+
+@pytest.mark.parametrize("number", [-3, 0, 1, 7, NUM_LATENTS - 1, NUM_LATENTS, 10**12])
+def test_neighbours_by_number_are_live(built, number):
+    live = [feature.feature for feature in built.features("feature", limit=1000).features if not feature.dead]
+    assert sorted(live) == built.live()
+    assert built.live_before(number) == max((other for other in live if other < number), default=None)
+    assert built.live_after(number) == min((other for other in live if other > number), default=None)
+
+
+def test_footers_are_read_once_whichever_thread_asks(built):
+    """A setting of one connection does not hold for its cursors."""
+    cursor = Database(built.artifact, NUM_LATENTS).cursor()
+    assert cursor.execute("SELECT current_setting('parquet_metadata_cache')").fetchone() == (True,)

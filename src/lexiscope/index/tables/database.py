@@ -42,7 +42,8 @@ class Database:
 
         self._lock = threading.Lock()
         self._connection = connect()
-        self._connection.execute("SET parquet_metadata_cache = true")
+        # Without GLOBAL it would hold for no cursor, and every question would read half a megabyte of footer again.
+        self._connection.execute("SET GLOBAL parquet_metadata_cache = true")
         try:
             for name, columns in COLUMNS.items():
                 view = name.removesuffix(".parquet")

@@ -66,7 +66,8 @@ class Listing:
 
     Attributes:
         columns: by name, as in ``features.parquet``; int64 or float32 [F].
-        tokens: by name of the list, int32 [F, K], -1 where there are fewer.
+        tokens: by name of the list, int32 [K, F], -1 where there are fewer.
+        live_L: int32, the features that fire, ascending.
 
     Raises:
         ValueError: the columns are no columns of features.
@@ -78,10 +79,11 @@ class Listing:
             raise ValueError("features with numbers missing")
         self.columns: dict[str, NDArray[Any]] = {name: np.asarray(found[name]) for name in (*NUMBERS, *SHAPES, *KINDS)}
         self.tokens: dict[str, NDArray[np.int32]] = {
-            name: np.stack([found[f"{name}_{n}"] for n in range(TOKENS_SEARCHED)], axis=1) for name in LISTS
+            name: np.stack([found[f"{name}_{n}"] for n in range(TOKENS_SEARCHED)]) for name in LISTS
         }
         self.dead_F = self.columns["firings"] == 0
-        self._orders: dict[tuple[SortKey, bool], NDArray[np.int64]] = {}
+        self.live_L = np.flatnonzero(~self.dead_F).astype(np.int32)
+        self._orders: dict[tuple[SortKey, bool], NDArray[np.int32]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -108,7 +110,7 @@ class Listing:
             mostly_F = self.columns["kind_share"] >= _MOSTLY
             met_F &= mostly_F & (self.columns["kind"] == (kinds.index(filters.kind) if filters.kind in kinds else -2))
         if filters.token_class is not None:
-            first_F = self.tokens["frequent_tokens"][:, 0]
+            first_F = self.tokens["frequent_tokens"][0]
             met_F &= (first_F >= 0) & (classes_V[first_F] == TOKEN_CLASSES.index(filters.token_class))
         return met_F
 
@@ -122,9 +124,9 @@ class Listing:
         wanted_V[list(tokens)] = True
         wanted_V[-1] = False
         found_F = np.zeros(self.num_features, dtype=bool)
-        for table_FK in self.tokens.values():
-            for column_F in table_FK.T:
-                found_F |= wanted_V[column_F]
+        for table_KF in self.tokens.values():
+            for column_F in table_KF:
+                found_F |= wanted_V.take(column_F)
         return found_F
 
     @property
@@ -137,10 +139,11 @@ class Listing:
         self, matching_F: NDArray[np.bool_] | None, sort: SortKey, *, descending: bool, limit: int, offset: int
     ) -> tuple[list[int], int]:
         """Some of the features that match, in order, the dead ones last; and how many match. None: all do."""
-        order_M = self._order(sort, descending)
-        if matching_F is not None:
-            order_M = order_M[matching_F[order_M]]
-        return order_M[offset : offset + limit].tolist(), len(order_M)
+        order_F = self._order(sort, descending)
+        if matching_F is None:
+            return order_F[offset : offset + limit].tolist(), len(order_F)
+        places_M = np.flatnonzero(matching_F.take(order_F))
+        return order_F[places_M[offset : offset + limit]].tolist(), len(places_M)
 
     def rows(self, features: Sequence[int]) -> list[Listed]:
         """Raises IndexError: there is no such feature."""
@@ -148,16 +151,16 @@ class Listing:
         if len(chosen) and chosen.min() < 0:
             raise IndexError("features have no negative numbers")
         numbers = (self.columns[name][chosen].tolist() for name in NUMBERS)
-        lists = (_without_gaps(self.tokens[name][chosen, :TOKENS_SHOWN].tolist()) for name in LISTS)
+        lists = (_without_gaps(self.tokens[name][:TOKENS_SHOWN, chosen].T.tolist()) for name in LISTS)
         return [Listed(*row) for row in zip(chosen.tolist(), *numbers, *lists, strict=True)]
 
-    def _order(self, sort: SortKey, descending: bool) -> NDArray[np.int64]:
+    def _order(self, sort: SortKey, descending: bool) -> NDArray[np.int32]:
         with self._lock:
             if (sort, descending) not in self._orders:
                 keys_F = self._keys(sort)
                 if descending:
                     keys_F = -keys_F
-                order_F = np.argsort(keys_F, kind="stable")
+                order_F = np.argsort(keys_F, kind="stable").astype(np.int32)
                 dead_F = self.dead_F[order_F]
                 self._orders[sort, descending] = np.concatenate([order_F[~dead_F], order_F[dead_F]])
             return self._orders[sort, descending]

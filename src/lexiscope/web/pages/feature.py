@@ -92,8 +92,9 @@ def _row(feature: int, section: str, example: Example) -> dict[str, Any]:
 
 
 def _duplicates(index: FeatureIndex, feature: Feature) -> list[Duplicate]:
-    """Only neighbours so close are compared, and there are seldom any."""
+    """Only neighbours so close, which fire about as often, are compared, and there are seldom any."""
     close = [other for other in feature.neighbours if other.cosine > LEAST_COSINE][:_MOST_COMPARED]
+    close = [other for other in close if _may_overlap(feature.firings, int(index.firings_F[other.feature]))]
     if not close:
         return []
     own, _ = index.firings(feature.feature)
@@ -107,3 +108,8 @@ def _duplicates(index: FeatureIndex, feature: Feature) -> list[Duplicate]:
                 Duplicate(first=feature.feature, second=other.feature, cosine=other.cosine, jaccard=both / either)
             )
     return found
+
+
+def _may_overlap(own: int, theirs: int) -> bool:
+    """Whether sets of these sizes can share enough: at best the smaller is a part of the larger."""
+    return min(own, theirs) >= LEAST_JACCARD * max(own, theirs) > 0
