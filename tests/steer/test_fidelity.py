@@ -93,6 +93,15 @@ def test_all_is_what_the_scorecard_measures(model, store, sae):  # noqa: F811
     assert points[0].scores == points[1].scores == points[2].scores
 
 
+def test_a_prefix_needs_no_more_of_the_encoder(model, store, sae):  # noqa: F811
+    points = curve(sae, model, store, [parse("prefix=10"), parse("k=2")], tokens=TOKENS).points
+    assert [point.encode_operations for point in points] == [sae.width * 10, sae.width * sae.num_latents]
+    topk = saes.create(saes.topk.Config(expansion=4, k=4), Batch.same(torch.randn(64, sae.width)))
+    topk.hook = sae.hook
+    competing = curve(topk, model, store, [parse("prefix=10")], tokens=TOKENS).points[0]
+    assert competing.encode_operations == sae.width * topk.num_latents  # whether one fires depends on all
+
+
 def test_nothing_to_compare(model, store, sae):  # noqa: F811
     with pytest.raises(InputError, match="there is nothing to compare; give at least one way of spending, such as k=8"):
         curve(sae, model, store, [])

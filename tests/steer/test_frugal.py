@@ -116,6 +116,18 @@ def test_all_features_are_the_reconstruction(model, sae):  # noqa: F811
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+def test_a_prefix_alone_is_encoded(model, sae, tmp_path):  # noqa: F811
+    """With a record everything is encoded, without one the prefix: the same text."""
+    spending = parse("prefix=40")
+    with frugal(model, sae, spending):
+        quick = model.logits(ids(model))
+    with recording(tmp_path / "record", model, sae, spending) as record, frugal(model, sae, spending, record):
+        whole = model.logits(ids(model))
+    torch.testing.assert_close(quick, whole, rtol=1e-4, atol=1e-4)
+    assert 0 < record.spent < record.firings
+
+
 def test_what_can_not_be(model, sae, tmp_path):  # noqa: F811
     with frugal(model, sae, parse("budget=2")):
         model.logits(ids(model))

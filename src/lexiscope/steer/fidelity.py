@@ -1,7 +1,7 @@
 """Fidelity: what each way of spending features costs, against what it saves. On held-out text, the same for all.
 
-Multiply-adds per token are counted beside the time: encoding is the whole encoder, since which features are kept is
-known only after it; decoding is the features kept.
+Multiply-adds per token are counted beside the time. Decoding is the features kept. Encoding is the whole encoder, since
+which features are kept is known only after it; of a nested dictionary whose latents fire each for itself, the prefix.
 T tokens, D width read, E width written, F latents.
 """
 
@@ -30,7 +30,8 @@ from lexiscope.measure.passes import LOSS_EXCERPT_CHARACTERS, HeldoutText, score
 from lexiscope.measure.scores import Score
 from lexiscope.measure.splice import predict_spliced
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.spending import Spending, spend, written
+from lexiscope.saes.dictionary import LinearDictionary
+from lexiscope.steer.spending import First, Spending, spend, written
 from lexiscope.text.corpus import Corpus
 from lexiscope.text.pack import TokenBatch
 from lexiscope.train.source import choose_sites
@@ -157,7 +158,7 @@ class _Meter:
             features_per_token=per_token,
             most_features=self.most,
             scores={metric: of[metric].scores[name] for metric, of in scored.items()},
-            encode_operations=sae.width * sae.num_latents,
+            encode_operations=sae.width * _encoded(sae, self.spending),
             decode_operations=sae.output_width * per_token,
             decode_microseconds=1e6 * self.seconds / self.tokens,
         )
@@ -198,3 +199,10 @@ class _Desk:
             return y_TE
 
         return replace
+
+
+def _encoded(sae: SparseAutoencoder, spending: Spending) -> int:
+    """Latents whose scores have to be known."""
+    if isinstance(spending, First) and isinstance(sae, LinearDictionary) and sae.activation.alone([]) is not None:
+        return min(spending.latents, sae.num_latents)
+    return sae.num_latents

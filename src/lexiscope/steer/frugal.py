@@ -23,7 +23,7 @@ from lexiscope.lm.hooks import Pass
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.steer.record import Record
-from lexiscope.steer.spending import PerSequence, Spending, spend
+from lexiscope.steer.spending import First, PerSequence, Spending, spend
 
 
 @contextmanager
@@ -66,6 +66,8 @@ class _Runner:
         self._model, self._sae, self._spending, self._record = model, sae, spending, record
         self._lengths_F = torch.linalg.vector_norm(sae.directions_FD.detach().float(), dim=1)
         self._special = torch.tensor(sorted(model.tokenizer.special_ids), dtype=torch.int64)
+        first = isinstance(spending, First) and record is None and spending.latents < sae.num_latents
+        self._reader = sae.reader(range(spending.latents)) if isinstance(spending, First) and first else None
         self._written: tuple[Tensor, Tensor] | None = None
         self._seen_BC: Tensor | None = None
 
@@ -82,13 +84,20 @@ class _Runner:
             )
         text_BC = ~torch.isin(under_way.tokens_BC.cpu(), self._special)
         x_TD = x_BCD[text_BC.to(x_BCD.device)].float().to(self._sae.device)
-        codes = self._sae.encode(x_TD).fired()
+        codes = self._encode(x_TD)
         contexts_T = torch.arange(under_way.contexts).repeat_interleave(text_BC.sum(1))
         keep_N = spend(codes, self._lengths_F, self._spending, contexts_T)
         self._written = (text_BC, self._sae.reconstruct(x_TD, codes.keep(keep_N)))
         if self._record is not None:
             self._note(under_way, text_BC, codes, keep_N)
         return x_BCD
+
+    def _encode(self, x_TD: Tensor) -> SparseCodes:
+        """All that fires; nothing behind a prefix where nobody asks for it."""
+        if self._reader is None:
+            return self._sae.encode(x_TD).fired()
+        codes = SparseCodes.from_dense(self._reader(x_TD))
+        return SparseCodes(codes.offsets, codes.latents, codes.values, self._sae.num_latents)
 
     def write(self, x_BCD: Tensor) -> Tensor:
         if self._written is None:
