@@ -7,9 +7,10 @@ import torch
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.index.directions.alignment import alignment, loadings, spread
+from lexiscope.index.directions.alignment import align, alignment, by_chance, loadings, spread
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes import crosscoder, topk
+from lexiscope.saes.parts import random_directions
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,31 @@ def test_a_crosscoder_is_told_place_by_place(demo):
 def test_a_feature_that_is_not_there(demo):
     with pytest.raises(InputError, match="no feature 8"):
         alignment(demo, dictionary(demo, "resid_post.1"), 8)
+
+
+@pytest.mark.parametrize("width", [16, 512])
+def test_random_directions_are_spread_over_a_third(width):
+    """Oracle: E Σ w⁴ = 3 / (D + 2) of a direction drawn from the sphere; and directions drawn with other seeds."""
+    chance = by_chance(width)
+    drawn_ND = random_directions(2000, width, seed=9)
+    assert chance.spread == pytest.approx((width + 2) / 3, rel=0.15)
+    assert chance.spread == pytest.approx(float(spread(drawn_ND).mean()), rel=0.05)
+    assert float((spread(drawn_ND) < chance.spread_low).float().mean()) == pytest.approx(0.05, abs=0.03)
+    largest = drawn_ND.square().max(1).values
+    assert chance.share == pytest.approx(float(largest.mean()), rel=0.05)
+    assert float((largest > chance.share_high).float().mean()) == pytest.approx(0.05, abs=0.03)
+
+
+def test_chance_in_a_basis_is_that_of_its_neurons():
+    """Oracle: a basis of one neuron, whose share is on average 1 / D."""
+    chance = by_chance(32, torch.eye(32)[:1])
+    assert chance.share == pytest.approx(1 / 32, rel=0.2)
+    assert chance.spread == by_chance(32).spread
+
+
+def test_a_row_needs_neither_the_model_nor_the_dictionary(demo):
+    sae = dictionary(demo, "resid_post.1")
+    hooks = [HookPoint.parse("resid_post.1")]
+    assert align("decoder", sae.W_dec_FD[3], hooks) == alignment(demo, sae, 3)[:1]
+    two = align("decoder", torch.cat([torch.eye(8)[2], torch.ones(4)]), hooks * 2, (8, 4))
+    assert [(one.width, one.loadings[0].share) for one in two] == [(8, 1), (4, pytest.approx(1 / 4))]

@@ -47,6 +47,10 @@ class Filters(Record):
     variety_to: float | None = None
     documents_from: int | None = None
     documents_to: int | None = None
+    nearest_cosine_from: float | None = None
+    nearest_cosine_to: float | None = None
+    unusual_from: float | None = None
+    unusual_to: float | None = None
     kind: str | None = None
     """At least half of its firings are in documents of this kind."""
     token_class: TokenClass | None = None
@@ -138,6 +142,24 @@ class KindShare(Record):
     """Share of the feature's firings, 0..1."""
     share_of_text: Real
     """Share of all tokens of the store, 0..1."""
+
+
+Trait = Literal["density", "peak", "variety", "per_document", "effects_kurtosis", "nearest_cosine"]
+"""Numbers of a feature that may be unusual. ``peak``: its largest activation over its mean. ``per_document``: firings
+in each document where it fires. All but the cosine are compared by their logarithms."""
+
+
+class Oddity(Record):
+    """How far a live feature lies from the middle of its dictionary."""
+
+    unusual: Real
+    """√Σ deviation² over all numbers."""
+    trait: Trait
+    """The number that deviates most."""
+    deviation: Real
+    """Of that number from the median, in robust standard deviations; negative: below."""
+    nearest_cosine: Real
+    """To the most similar decoder direction."""
 
 
 class Neighbour(Record):

@@ -17,9 +17,11 @@ from lexiscope.index.concordance.firings import Rows, Values
 from lexiscope.index.concordance.sample import Sample
 from lexiscope.index.concordance.text import Text
 from lexiscope.index.contents import Contents
-from lexiscope.index.feature import Example, Feature, FeaturePage, FeatureSummary, Filters, Overview, SortKey
+from lexiscope.index.directions.clusters import Clusters
+from lexiscope.index.feature import Example, Feature, FeaturePage, FeatureSummary, Filters, Oddity, Overview, SortKey
 from lexiscope.index.feature_list import FeatureList
 from lexiscope.index.places import around, typed
+from lexiscope.index.tables.links import clusters_of
 from lexiscope.index.whole_feature import whole_feature
 
 
@@ -163,6 +165,20 @@ class FeatureIndex:
     def summaries(self, features: Sequence[int]) -> dict[int, FeatureSummary]:
         """Rows of the feature list, by number."""
         return self._list.summaries(features)
+
+    @_or_damaged
+    def oddities(self, features: Sequence[int]) -> dict[int, Oddity]:
+        """How far features lie from the middle of the dictionary, by number; dead ones are left out."""
+        return self._contents.listing.unusual.of(features)
+
+    @_or_damaged
+    def clusters(self, width: int | None = None) -> Clusters:
+        """Groups of features whose decoder directions are close; about a second for a million features.
+
+        Args:
+            width: of the directions, for the cosine that chance gives.
+        """
+        return clusters_of(self._contents.database, self._contents.listing, width)
 
     @property
     def firings_F(self) -> NDArray[np.int64]:

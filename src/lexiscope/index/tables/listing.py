@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lexiscope.index.feature import Filters, SortKey, TokenClass
+from lexiscope.index.tables.unusual import Unusual
 
 TOKENS_SHOWN = 5
 """Of the tokens that a feature fires on, and of those it promotes."""
 TOKENS_SEARCHED = 6
 TOKEN_CLASSES: tuple[TokenClass, ...] = get_args(TokenClass)
 _MOSTLY = 0.5
-_OF_A_BELL = 1.4826
-"""Standard deviations per median absolute deviation, of a normal distribution."""
 NUMBERS = (
     "firings",
     "max_activation",
@@ -32,6 +31,8 @@ NUMBERS = (
 )
 SHAPES = {"nearest_cosine": "neighbour_cosines[1]", "effects_kurtosis": "effects_kurtosis"}
 """Columns where nothing counts as 0."""
+LIMITED = ("density", "max_activation", "variety", "documents", "nearest_cosine", "unusual")
+"""What `Filters` has limits for."""
 KINDS = ("kind", "kind_share")
 """The kind of document with most of its firings, and their share."""
 LISTS = ("frequent_tokens", "promoted_tokens")
@@ -68,6 +69,7 @@ class Listing:
         columns: by name, as in ``features.parquet``; int64 or float32 [F].
         tokens: by name of the list, int32 [K, F], -1 where there are fewer.
         live_L: int32, the features that fire, ascending.
+        unusual: how far each lies from the middle of them all.
 
     Raises:
         ValueError: the columns are no columns of features.
@@ -83,6 +85,7 @@ class Listing:
         }
         self.dead_F = self.columns["firings"] == 0
         self.live_L = np.flatnonzero(~self.dead_F).astype(np.int32)
+        self.unusual = Unusual(self.columns, self.live_L)
         self._orders: dict[tuple[SortKey, bool], NDArray[np.int32]] = {}
         self._lock = threading.Lock()
 
@@ -98,8 +101,11 @@ class Listing:
             classes_V: of every token, the ordinal of its `TokenClass`.
         """
         met_F = np.ones(self.num_features, dtype=bool)
-        for name, column_F in self._limited().items():
+        for name in LIMITED:
             low, high = getattr(filters, f"{name}_from"), getattr(filters, f"{name}_to")
+            if low is None and high is None:
+                continue
+            column_F = self._limited(name)
             if low is not None:
                 met_F &= column_F >= low
             if high is not None:
@@ -114,9 +120,10 @@ class Listing:
             met_F &= (first_F >= 0) & (classes_V[first_F] == TOKEN_CLASSES.index(filters.token_class))
         return met_F
 
-    def _limited(self) -> dict[str, NDArray[Any]]:
-        columns = {name: self.columns[name] for name in ("max_activation", "variety", "documents")}
-        return {"density": self.columns["firings"] / self._num_tokens, **columns}
+    def _limited(self, name: str) -> NDArray[Any]:
+        if name == "density":
+            return self.columns["firings"] / self._num_tokens
+        return self.unusual.distances_F if name == "unusual" else self.columns[name]
 
     def mentions(self, tokens: Sequence[int], vocab_size: int) -> NDArray[np.bool_]:
         """Whether one of these tokens is among those that a feature often fires on, or promotes most: bool [F]."""
@@ -169,29 +176,8 @@ class Listing:
         if sort == "feature":
             return np.arange(self.num_features)
         if sort == "unusual":
-            return self._unusual()
+            return self.unusual.distances_F
         return self.columns["firings" if sort == "density" else sort]
-
-    def _unusual(self) -> NDArray[np.float64]:
-        """Distance from the middle of the live features, in robust standard deviations of each number."""
-        firings_F = np.maximum(self.columns["firings"], 1)
-        most_F, mean_F = self.columns["max_activation"], self.columns["mean_activation"]
-        numbers = [
-            np.log(firings_F),
-            np.log(np.maximum(np.abs(most_F), 1e-12) / np.maximum(np.abs(mean_F), 1e-12)),
-            np.log(np.maximum(self.columns["variety"], 1)),
-            np.log(firings_F / np.maximum(self.columns["documents"], 1)),
-            np.log1p(np.maximum(self.columns["effects_kurtosis"], 0)),
-            self.columns["nearest_cosine"].astype(np.float64),
-        ]
-        squares_F = np.zeros(self.num_features)
-        for number_F in numbers:
-            live = number_F[~self.dead_F]
-            if len(live):
-                middle = np.median(live)
-                spread = np.median(np.abs(live - middle)) * _OF_A_BELL
-                squares_F += ((number_F - middle) / (spread or np.inf)) ** 2
-        return np.sqrt(squares_F)
 
 
 def _without_gaps(rows: list[list[int]]) -> list[list[int]]:
