@@ -102,8 +102,9 @@ def write_features(
         **({f"effects_{name}": getattr(shapes, f"{name}_F").numpy() for name in _SHAPES} if shapes else {}),
     }
     columns = COLUMNS[FEATURES]
-    with connect() as connection:
+    with connect(threads=1) as connection:
         connection.execute(f"CREATE TABLE features ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+        connection.begin()  # committed one by one, batches take four times as long
         for start in range(0, len(firings_F), _FEATURES_AT_ONCE):
             rows = slice(start, start + _FEATURES_AT_ONCE)
             batch = {name: np.ascontiguousarray(column[rows]) for name, column in numbers.items()}
@@ -117,6 +118,7 @@ def write_features(
             connection.register("batch", batch)
             connection.execute(f"INSERT INTO features SELECT {', '.join(terms[name] for name in columns)} FROM batch")
             connection.unregister("batch")
+        connection.commit()
         copy_to_parquet(connection, "features", path)
 
 
