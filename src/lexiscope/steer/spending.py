@@ -2,8 +2,8 @@
 
 A feature's contribution to a token is as long as |f| · ‖W_dec‖, in the units of what is written. Each rule keeps the
 longest contributions of something: of a token, of a sequence, of all that are long enough; or the features that come
-first in the dictionary, which is what nested dictionaries (Matryoshka) are trained for. Contributions as long as one
-another are kept in the order of their features' numbers, so that the same codes always give the same choice.
+first in the dictionary, which is what nested dictionaries (Matryoshka) are trained for. Of contributions as long as one
+another those that the codes name first are kept.
 
 T tokens, F latents, N entries of the codes.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
@@ -103,15 +102,15 @@ def spend(codes: SparseCodes, lengths_F: Tensor, spending: Spending, sequences_T
         return contributions_N >= spending.length
     if isinstance(spending, PerToken):
         groups_T = torch.arange(codes.num_tokens)
-        allowed_G = np.full(codes.num_tokens, spending.features)
+        allowed_G = torch.full((codes.num_tokens,), spending.features)
     else:
         groups_T = torch.zeros(codes.num_tokens, dtype=torch.int64)
         if sequences_T is not None:
             groups_T = torch.cat([groups_T[:1], (sequences_T.diff() != 0).long().cumsum(0)])
-        allowed_G = np.floor(np.bincount(groups_T.numpy()) * spending.features_per_token)
-    groups_N = groups_T.numpy()[codes.tokens().cpu().numpy()]
-    keep_N = _rank(groups_N, contributions_N.cpu().numpy(), codes.latents.cpu().numpy()) < allowed_G[groups_N]
-    return torch.from_numpy(keep_N).to(codes.latents.device)
+        allowed_G = (torch.bincount(groups_T) * spending.features_per_token).floor()
+    allowed_G = allowed_G.to(codes.latents.device)
+    groups_N = groups_T.to(codes.latents.device)[codes.tokens()]
+    return _rank(groups_N, contributions_N) < allowed_G[groups_N]
 
 
 def threshold_for(codes: SparseCodes, lengths_F: Tensor, features_per_token: float) -> LongEnough:
@@ -130,10 +129,14 @@ def threshold_for(codes: SparseCodes, lengths_F: Tensor, features_per_token: flo
     return LongEnough(length=float(contributions_N.sort(descending=True).values[wanted - 1]))
 
 
-def _rank(groups_N: np.ndarray, contributions_N: np.ndarray, latents_N: np.ndarray) -> np.ndarray:
-    """Place of every entry within its group, the longest contribution first."""
-    order_N = np.lexsort((latents_N, -contributions_N, groups_N))
+def _rank(groups_N: Tensor, contributions_N: Tensor) -> Tensor:
+    """Place of every entry within its group, the longest contribution first.
+
+    The bits of positive floats sort as the floats do, so group and length make one integer to sort by.
+    """
+    bits_N = contributions_N.float().view(torch.int32).long()
+    order_N = ((groups_N << 32) | (0x7FFFFFFF - bits_N)).argsort(stable=True)
     sorted_N = groups_N[order_N]
-    rank_N = np.empty(len(order_N), np.int64)
-    rank_N[order_N] = np.arange(len(order_N)) - np.searchsorted(sorted_N, sorted_N)
+    rank_N = torch.empty_like(order_N)
+    rank_N[order_N] = torch.arange(len(order_N), device=order_N.device) - torch.searchsorted(sorted_N, sorted_N)
     return rank_N
