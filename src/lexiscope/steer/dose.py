@@ -1,0 +1,242 @@
+"""Dose and response: how much of a feature does how much, what it costs, and whether anything else would have done it.
+
+A dose is a multiple of a feature's largest activation, added along its direction at every token; negative ones take
+it away. For every dose: the goal's change over prompts, side effects off-target, fluency, tasks with right answers,
+and all controls at the same length of vector. The recommended strength has the largest effect among those whose rise of
+perplexity off-target is surely (upper end of its interval) within a limit. It is chosen on selection text and judged
+on documents that had no part in it.
+
+B prompts, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from lexiscope.core.errors import InputError
+from lexiscope.core.hookpoint import HookPoint
+from lexiscope.index.feature import Real, Record
+from lexiscope.index.live.changes import Mean
+from lexiscope.lm.model import LanguageModel
+from lexiscope.steer.fluency import Fluency, judge, write
+from lexiscope.steer.goals import Goal, Predicate
+from lexiscope.steer.intervals import Share, share_of
+from lexiscope.steer.probes import Probe, ProbeScore
+from lexiscope.steer.side_effects import SideEffects
+from lexiscope.steer.trial import (
+    LIMIT,
+    ControlPoint,
+    Material,
+    Point,
+    Recommendation,
+    Rivals,
+    Trial,
+    recommend,
+    same_length,
+)
+
+STRENGTHS = (-1.0, -0.5, -0.25, 0.125, 0.25, 0.5, 1.0, 2.0)
+Outcome = Literal["works", "no better than a control", "costs too much", "no effect", "breaks the text"]
+
+
+class Dose(Point):
+    """One dose in full, on held-out text."""
+
+    side_effects: SideEffects
+    fluency: Fluency
+    probes: list[ProbeScore]
+    controls: list[ControlPoint]
+
+
+class Untouched(Record):
+    """The same when nothing is steered."""
+
+    goal: Mean
+    fluency: Fluency
+    probes: list[ProbeScore]
+
+
+class DoseResponse(Record):
+    """A feature's doses, the one to use, and what to think of it."""
+
+    feature: int
+    goal: str
+    unit: Real
+    """The feature's largest activation: strength 1."""
+    limit: Real
+    """Rise of perplexity off-target that is allowed."""
+    untouched: Untouched
+    chosen_on: list[Point]
+    """Selection text, by strength."""
+    recommended: Real | None
+    """Strength; None where no dose is both effective and within the limit."""
+    judged: Dose | None
+    """The recommended one, on held-out text."""
+    curve: list[Dose]
+    """Every strength that was asked for, on held-out text."""
+    outcome: Outcome
+    verdict: str
+    """In one sentence."""
+
+
+def judge_dose(
+    trial: Trial,
+    vector_D: Tensor,
+    strength: float,
+    rivals: Rivals,
+    *,
+    feature: int | None = None,
+    best_difference_D: Tensor | None = None,
+    predicate: Predicate | None = None,
+    probes: Sequence[Probe] = (),
+) -> Dose:
+    """Everything about one dose on held-out text.
+
+    Args:
+        vector_D: strength 1.
+        feature: its number in the dictionary, which is no side effect.
+        best_difference_D: the difference in means at the dose that is best for it.
+        predicate: judges what is written.
+    """
+    added_D = strength * vector_D
+    change_B = trial.change(added_D)
+    towards = 1.0 if strength > 0 else -1.0
+    beside = [
+        trial.control(name, vectors, change_B, towards)
+        for name, vectors in same_length(rivals, added_D, trial.seed).items()
+    ]
+    if best_difference_D is not None:
+        beside.append(trial.control("difference in means at its best", lambda _: best_difference_D, change_B, towards))
+    if rivals.prefix:
+        beside.append(trial.prompt_only(rivals.prefix, change_B, towards))
+    side_effects = trial.off_target.effects(added_D, feature)
+    written = write(trial.model, trial.hook, trial.prompts, added_D, seed=trial.seed)
+    return Dose(
+        strength=strength,
+        norm=float(added_D.norm()),
+        effect=trial.mean(change_B),
+        moved=share_of((change_B * towards > 0).tolist()),
+        perplexity=side_effects.perplexity,
+        side_effects=side_effects,
+        fluency=judge(trial.model, written, predicate, seed=trial.seed),
+        probes=[probe.score(trial.model, trial.hook, added_D) for probe in probes],
+        controls=beside,
+    )
+
+
+def untouched(trial: Trial, predicate: Predicate | None = None, probes: Sequence[Probe] = ()) -> Untouched:
+    """The same without steering; what is written draws the same random numbers."""
+    written = write(trial.model, trial.hook, trial.prompts, seed=trial.seed)
+    return Untouched(
+        goal=trial.mean(trial.clean_B),
+        fluency=judge(trial.model, written, predicate, seed=trial.seed),
+        probes=[probe.score(trial.model) for probe in probes],
+    )
+
+
+def dose_response(
+    model: LanguageModel,
+    hook: HookPoint,
+    feature: int,
+    direction_D: Tensor,
+    goal: Goal,
+    *,
+    unit: float,
+    selection: Material,
+    heldout: Material,
+    rivals: Rivals = Rivals(),  # noqa: B008 (a value)
+    strengths: Sequence[float] = STRENGTHS,
+    limit: float = LIMIT,
+    predicate: Predicate | None = None,
+    probes: Sequence[Probe] = (),
+    seed: int = 0,
+) -> DoseResponse:
+    """Sweep a feature's strength, recommend one, judge it.
+
+    Args:
+        hook: where the dictionary writes.
+        direction_D: what one unit of the feature adds there.
+        unit: the feature's largest activation.
+        strengths: multiples of it, on both sides of 0; at least one above.
+        limit: rise of perplexity off-target that is allowed.
+
+    Raises:
+        InputError: a dead feature, impossible strengths, or selection and held-out prompts that share a document.
+    """
+    if not unit > 0:
+        raise InputError(f"feature {feature} never fires, so a multiple of its maximum is no strength; take another")
+    if not strengths or not max(strengths) > 0 or 0 in strengths:
+        raise InputError("doses need a strength above 0, and 0 is none; give multiples of the maximum such as 0.5")
+    if shared := set(selection.prompts.documents) & set(heldout.prompts.documents):
+        raise InputError(
+            f"{len(shared)} documents are in selection and held-out prompts ({min(shared)} is one), so the judgement "
+            "would be of what was fitted; split by document"
+        )
+    vector_D = unit * direction_D.float()
+    chosen, judged = (Trial(model, hook, goal, material, seed) for material in (selection, heldout))
+    found = recommend(chosen, vector_D, sorted(strengths), limit)
+    best_difference_D = None
+    if rivals.difference_D is not None:
+        difference_D = float(vector_D.norm()) * rivals.difference_D
+        best = recommend(chosen, difference_D, sorted(each for each in strengths if each > 0), limit).strength
+        best_difference_D = None if best is None else best * difference_D
+
+    def dose(strength: float) -> Dose:
+        return judge_dose(
+            judged,
+            vector_D,
+            strength,
+            rivals,
+            feature=feature,
+            best_difference_D=best_difference_D,
+            predicate=predicate,
+            probes=probes,
+        )
+
+    final = None if found.strength is None else dose(found.strength)
+    outcome, verdict = conclude(feature, goal.name, found, final, limit)
+    return DoseResponse(
+        feature=feature,
+        goal=goal.name,
+        unit=unit,
+        limit=limit,
+        untouched=untouched(judged, predicate, probes),
+        chosen_on=found.points,
+        recommended=found.strength,
+        judged=final,
+        curve=[dose(strength) for strength in sorted(strengths)],
+        outcome=outcome,
+        verdict=verdict,
+    )
+
+
+def conclude(feature: int, goal: str, found: Recommendation, judged: Dose | None, limit: float) -> tuple[Outcome, str]:
+    """What to think of a feature, from what it was chosen by and what it did on held-out text."""
+    if judged is None:
+        positive = [point for point in found.points if point.strength > 0]
+        if any((point.effect.low or 0) > 0 for point in positive):
+            return "breaks the text", (
+                f"Feature {feature} raises {goal} only at doses that cost more than {limit:.0%} of perplexity."
+            )
+        return "no effect", f"Feature {feature} does not raise {goal} at any dose that was tried."
+    what = (
+        f"Feature {feature} at {judged.strength:.2g} of its maximum raises {goal} on {_percent(judged.moved)} of "
+        f"{judged.moved.of} held-out prompts, by {judged.effect.mean:.2g} on average, for {judged.perplexity.rise:.1%} "
+        "more perplexity off-target"
+    )
+    if (judged.effect.low or 0) <= 0:
+        return "no effect", f"{what}: on held-out text that is no clear effect."
+    if judged.perplexity.rise > limit:
+        return "costs too much", f"{what}, more than the {limit:.0%} that it was chosen for."
+    rivals = [beside for beside in judged.controls if (beside.advantage.low or 0) <= 0]
+    if rivals:
+        named = " or ".join(beside.control for beside in rivals)
+        return "no better than a control", f"{what}: it works, but no better than {named}."
+    return "works", f"{what}, more than every control." if judged.controls else f"{what}; nothing was compared."
+
+
+def _percent(share: Share) -> str:
+    return f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
