@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from lexiscope.cli import bench, demo, finetune, harvest, index, measure, train, verify, view
+from lexiscope.cli import bench, demo, exporting, finetune, harvest, importing, index, measure, train, verify, view
 from lexiscope.core.errors import InputError, LexiscopeError, is_out_of_memory, one_line
 from lexiscope.core.stop import Stopped
 
@@ -58,6 +58,14 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
 
 for verb in (demo, harvest, train, finetune, measure, index, verify, view, bench):
     app.command(verb.__name__.rsplit(".", 1)[-1])(_interruptible(verb.run))
+for name, module, about in (
+    ("export", exporting, "Pages, features and notes as files."),
+    ("import", importing, "Other people's files: notes, labels."),
+):
+    group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+    for command in module.COMMANDS:
+        group.command()(_interruptible(command))
+    app.add_typer(group, name=name)
 
 
 def _version(asked: bool) -> None:

@@ -97,6 +97,24 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def give_name(partial: Path, final: Path) -> None:
+    """Give a file its final name, which must be free. The name is not flushed.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(partial, final)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(final):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
+        partial.rename(final)
+    else:
+        partial.unlink()
+
+
 def make_folder(folder: Path) -> None:
     """A folder with its parents, unless they are there; those that are new survive a power cut."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]

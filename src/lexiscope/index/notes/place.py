@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lexiscope.core.disk import flush
+from lexiscope.core.disk import flush, give_name
 from lexiscope.core.errors import InputError
 from lexiscope.index.notes.connection import connect
 from lexiscope.index.notes.schema import APPLICATION_ID, migrate
@@ -64,23 +64,11 @@ def make(path: Path, dictionary: Dictionary) -> None:
             connection.close()
         flush(partial)
         with suppress(FileExistsError):
-            _give_name(partial, path)
+            give_name(partial, path)
         partial.unlink(missing_ok=True)
         flush(path.parent)
     except OSError as error:
         raise InputError(f"can't write {path} ({error.strerror}); allow writing in its folder") from None
-
-
-def _give_name(partial: Path, final: Path) -> None:
-    """Raises FileExistsError: the name is taken."""
-    try:
-        os.link(partial, final)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        if final.exists():
-            raise FileExistsError(final) from None
-        partial.rename(final)
 
 
 def _remove_forgotten(path: Path) -> None:

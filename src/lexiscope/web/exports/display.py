@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from lexiscope.core.artifact import find_artifacts
 from lexiscope.index.feature_index import FeatureIndex
-from lexiscope.web.exports.html import page_of
-from lexiscope.web.folder.library import Dictionary, Library
+from lexiscope.web.exports.html import beside, page_of
 
 _HEIGHT = 640
 
@@ -45,8 +43,4 @@ def show(index: FeatureIndex, features: int | Sequence[int], *, height: int = _H
         InputError: there is no such feature.
     """
     numbers = (features,) if isinstance(features, int) else tuple(features)
-    folder = index.artifact.path.parent
-    beside = [artifact for artifact in find_artifacts(folder) if artifact.path.parent == folder]
-    dictionary = Dictionary.of(folder.name or "index", index.artifact, beside)
-    dictionary.__dict__["index"] = index  # it is open already
-    return Shown(page_of(dictionary, Library(folder), numbers), numbers, height)
+    return Shown(page_of(*beside(index), numbers), numbers, height)

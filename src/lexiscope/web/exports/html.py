@@ -14,9 +14,11 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import HTMLResponse
 
+from lexiscope.core.artifact import find_artifacts
 from lexiscope.core.disk import disk_trouble, write_text
 from lexiscope.core.errors import InputError
 from lexiscope.index.feature import Feature
+from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.web.drawing.rendering import STATIC, render
 from lexiscope.web.folder.library import Dictionary, Library, open_run
 from lexiscope.web.folder.scores import Fidelity, MatchedConcept, fidelity
@@ -53,8 +55,27 @@ def write_features(run: Path | str, features: Sequence[int], out: Path | str) ->
     return out
 
 
+def beside(index: FeatureIndex) -> tuple[Dictionary, Library]:
+    """An open index as a dictionary, with its SAE and scorecard where they lie beside it."""
+    folder = index.artifact.path.parent
+    others = [artifact for artifact in find_artifacts(folder) if artifact.path.parent == folder]
+    dictionary = Dictionary.of(folder.name or "index", index.artifact, others)
+    dictionary.__dict__["index"] = index  # it is open already
+    return dictionary, Library(folder)
+
+
 def page_of(dictionary: Dictionary, library: Library, features: Sequence[int]) -> str:
     """The file, as text.
+
+    Raises:
+        InputError: there is no such feature, or there are none or too many.
+    """
+    style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "pages.css"))
+    return render("export.html", view=view_of(dictionary, library, features), style=style)
+
+
+def view_of(dictionary: Dictionary, library: Library, features: Sequence[int]) -> ExportView:
+    """What the file shows.
 
     Raises:
         InputError: there is no such feature, or there are none or too many.
@@ -64,7 +85,7 @@ def page_of(dictionary: Dictionary, library: Library, features: Sequence[int]) -
     index = dictionary.index
     for number in features:
         index.check(number)
-    view = ExportView(
+    return ExportView(
         dictionary=facts(dictionary, library),
         fidelity=fidelity(dictionary.scorecard) if dictionary.scorecard else None,
         features=[
@@ -72,8 +93,6 @@ def page_of(dictionary: Dictionary, library: Library, features: Sequence[int]) -
             for number in dict.fromkeys(features)
         ],
     )
-    style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "pages.css"))
-    return render("export.html", view=view, style=style)
 
 
 def export_feature(library: AnyLibrary, name: str, feature: int) -> HTMLResponse:
