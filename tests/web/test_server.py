@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from lexiscope.core.errors import InputError
 from lexiscope.web.security import connections
-from lexiscope.web.server import serve
+from lexiscope.web.server import listen, serve
 
 from .serving import running
 
@@ -48,6 +49,25 @@ def test_a_taken_port_is_one_sentence(root):
 def test_a_port_that_cannot_be_is_one_sentence(root, port):
     with pytest.raises(InputError, match=f"no port {port}.*--port"):
         serve(root, port=port, open_browser=False)
+
+
+def test_no_answer_waits_for_the_one_before_to_be_acknowledged():
+    """Oracle: the option of a socket that asyncio accepted."""
+
+    async def accepted() -> int:
+        found = asyncio.get_running_loop().create_future()
+
+        async def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listen("127.0.0.1", 0) as listener:
+            async with await asyncio.start_server(met, sock=listener):
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                writer.close()
+                return await asyncio.wait_for(found, 30)
+
+    assert asyncio.run(accepted()) == 1
 
 
 def test_a_missing_folder_is_refused(tmp_path):

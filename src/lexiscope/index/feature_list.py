@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from functools import cached_property
 
@@ -66,12 +67,12 @@ class FeatureList:
 
     def live_before(self, feature: int) -> int | None:
         live_L = self._listing.live_L
-        place = int(np.searchsorted(live_L, feature))
+        place = bisect_left(live_L, feature)  # numpy would make a copy of all of them for the sake of one number
         return int(live_L[place - 1]) if place else None
 
     def live_after(self, feature: int) -> int | None:
         live_L = self._listing.live_L
-        place = int(np.searchsorted(live_L, feature, side="right"))
+        place = bisect_right(live_L, feature)
         return int(live_L[place]) if place < len(live_L) else None
 
     @cached_property

@@ -57,15 +57,7 @@ def serve(
     if open_browser and token is not None:
         raise InputError("--browser would show the link that signs in to every user of this machine; open it yourself")
     Access.at(host, port, token=token, allow_hosts=allow_hosts)  # before anything is listened at
-    with socket.socket(family_of(host)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address_of(host), port))
-        except OSError as error:
-            raise InputError(
-                f"port {port} at {host} can't be used ({error.strerror}); choose another with --port"
-            ) from None
-        listener.listen()
+    with listen(host, port) as listener:
         port = listener.getsockname()[1]
         access = Access.at(host, port, token=token, allow_hosts=allow_hosts, read_only=read_only)
         address = f"http://{_shown(host)}:{port}/"
@@ -75,6 +67,26 @@ def serve(
             webbrowser.open(address)
         with nullcontext() if read_only else app.state.jobs.working():
             uvicorn.Server(configuration(app)).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for connections.
+
+    Raises:
+        InputError: the port is taken, or the address is none of this machine.
+    """
+    # Said to be TCP, as asyncio turns Nagle's algorithm off for nothing else; that holds answers back for 40 ms.
+    listener = socket.socket(family_of(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address_of(host), port))
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"port {port} at {host} can't be used ({error.strerror}); choose another with --port"
+        ) from None
+    listener.listen()
+    return listener
 
 
 def configuration(app: ASGIApp) -> uvicorn.Config:
