@@ -249,6 +249,19 @@ def test_files_that_are_no_jobs_are_passed_over(root):
     assert [job.number for job in jobs.all()] == [1]
 
 
+@pytest.mark.parametrize("path", ["/etc", "../run/sae", "run/store", "--help"])
+def test_a_job_that_a_stranger_put_into_the_folder_leads_nowhere_else(root, path):
+    """The files of the queue come along with a run folder that somebody passes on."""
+    jobs = Scripted(root)
+    jobs.start("index", "run/sae")
+    said = json.loads((root / FOLDER / "1.json").read_text())
+    (root / FOLDER / "1.json").write_text(json.dumps({**said, "path": path}))
+    with jobs.working():
+        job = wait_for(jobs, 1, "failed", "done")
+    assert (job.state, job.said) == ("failed", f"There is nothing at {path!r} that index could be asked of.")
+    assert not (root / FOLDER / "1.log").exists()
+
+
 def test_choices_are_what_is_missing(root):
     assert Jobs(root).choices() == {"index": ["run/sae"], "measure": ["run/sae"], "verify": [".", "run", "run/sae"]}
     sae = open_artifact(root / "run" / "sae", "sae")

@@ -112,7 +112,7 @@ class Jobs:
             BusyError: the same is under way already, or too much waits.
         """
         with self._turn:
-            if path not in self.choices()[verb] and not self._is_sae(verb, path):
+            if not self._may_be_asked(verb, path):
                 raise UnknownJobError(
                     f"there is nothing at {path!r} that {verb} could be asked of; choose from the list"
                 )
@@ -201,6 +201,10 @@ class Jobs:
         return [sys.executable, "-m", "lexiscope.cli.main", job.verb, str(self.root / job.path)]
 
     def _begin(self, job: Job) -> tuple[Job, Child | None]:
+        if not self._may_be_asked(job.verb, job.path):  # it was moved away since, or a stranger wrote this file
+            return self._end(
+                job, "failed", f"There is nothing at {job.path!r} that {job.verb} could be asked of."
+            ), None
         try:
             with (self.folder / f"{job.number}.log").open("wb") as log:
                 child = begin(self.command(job), log, self.root)
@@ -257,8 +261,10 @@ class Jobs:
         except ArtifactError:
             return False
 
-    def _is_sae(self, verb: Verb, path: str) -> bool:
-        """Whether a verb may be asked of an SAE that has what it makes: the command does nothing, or says why not."""
+    def _may_be_asked(self, verb: Verb, path: str) -> bool:
+        """Whether it is a choice, or an SAE that has what the verb makes: the command does nothing, or says why not."""
+        if path in self.choices()[verb]:
+            return True
         artifacts = [one.artifact for one in look(self.root).found if one.artifact]
         return verb in _MAKES and path in [self._name(one.path) for one in artifacts if one.kind == "sae"]
 
