@@ -8,7 +8,8 @@ import pytest
 import torch
 from tests.steer.linear_world import HOOK, VOCABULARY, WIDTH, LinearModel
 
-from lexiscope.steer.fluency import Continuations, distinct, judge, write
+from lexiscope.core.errors import InputError
+from lexiscope.steer.fluency import Continuations, distinct, examples, judge, write
 from lexiscope.steer.goals import Predicate, Prompts
 
 
@@ -45,3 +46,11 @@ def test_a_zero_vector_writes_what_the_model_writes_and_a_long_one_its_token(mod
     each_BD = torch.zeros(3, WIDTH)
     each_BD[0, 0] = each_BD[1, 1] = each_BD[2, 0] = 1e3
     assert write(model, HOOK, prompts, each_BD, new_tokens=4).new == [[9] * 4, [8] * 4, [9] * 4]
+
+
+def test_a_predicate_sorts_what_was_written_into_examples(model):
+    written = Continuations([[1], [2], [3]], [[4, 5], [6, 6], [5, 7]])
+    has_e = Predicate.on_text("has e", lambda text: "e" in text)
+    assert examples(model, written, has_e) == (["ade", "ceg"], ["bff"])
+    with pytest.raises(InputError, match="3 continuations say the same of 'short'"):
+        examples(model, written, Predicate.on_text("short", lambda text: len(text) < 9))

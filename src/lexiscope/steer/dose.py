@@ -24,6 +24,7 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.steer.fluency import Fluency, judge, write
 from lexiscope.steer.goals import Goal, Predicate
 from lexiscope.steer.intervals import Share, share_of
+from lexiscope.steer.interventions import Add
 from lexiscope.steer.probes import Probe, ProbeScore
 from lexiscope.steer.side_effects import SideEffects
 from lexiscope.steer.trial import (
@@ -80,6 +81,16 @@ class DoseResponse(Record):
     outcome: Outcome
     verdict: str
     """In one sentence."""
+
+    def intervention(self) -> Add:
+        """The recommended dose, for `editing` and for recipes.
+
+        Raises:
+            InputError: none is recommended.
+        """
+        if self.recommended is None:
+            raise InputError(f"no dose of feature {self.feature} is recommended: {self.verdict}")
+        return Add(features=self.feature, by=self.recommended * self.unit)
 
 
 def judge_dose(

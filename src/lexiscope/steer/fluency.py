@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.feature import Real, Record
 from lexiscope.index.live.changes import Mean, bootstrap
@@ -94,6 +95,27 @@ def met(model: LanguageModel, written: Continuations, predicate: Predicate) -> l
         text = model.tokenizer.decode(prompt)
         values.append(predicate.judge(text, model.tokenizer.decode([*prompt, *new])[len(text) :]))
     return values
+
+
+def examples(model: LanguageModel, written: Continuations, predicate: Predicate) -> tuple[list[str], list[str]]:
+    """Continuations that meet a predicate and those that do not, each with its prompt.
+
+    A predicate has no gradient; the likelihood of these examples has (`lexiscope.steer.goals.pairs`).
+
+    Raises:
+        InputError: all of them do, or none.
+    """
+    values = met(model, written, predicate)
+    middle = (max(values) + min(values)) / 2
+    sides: tuple[list[str], list[str]] = ([], [])
+    for prompt, new, value in zip(written.prompts, written.new, values, strict=True):
+        sides[value <= middle].append(model.tokenizer.decode([*prompt, *new]))
+    if not all(sides):
+        raise InputError(
+            f"{len(values)} continuations say the same of {predicate.name!r}; give more prompts, or such as may go "
+            "either way"
+        )
+    return sides
 
 
 def distinct(texts: Sequence[Sequence[int]], length: int) -> float:

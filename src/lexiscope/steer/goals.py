@@ -42,7 +42,7 @@ class Prompts(NamedTuple):
     contexts: Contexts
     measured_BC: Tensor
     documents: tuple[str, ...]
-    """What each is from; prompts of one document are not independent."""
+    """What each is from: a name, or the text itself. Prompts of one document are not independent."""
 
     @classmethod
     def of(
@@ -62,7 +62,7 @@ class Prompts(NamedTuple):
         places_C = torch.arange(contexts.tokens_BC.shape[1])
         at_end_BC = places_C == last_B[:, None]
         measured_BC = at_end_BC if where == "end" else contexts.text_BC & ~at_end_BC
-        return cls(contexts, measured_BC, tuple(documents) or tuple(str(row) for row in range(len(texts))))
+        return cls(contexts, measured_BC, tuple(documents or (model.tokenizer.decode(text) for text in texts)))
 
 
 class Goal(Protocol):
