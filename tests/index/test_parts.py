@@ -10,7 +10,9 @@ from tests.index.test_resume import contents
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.checkpoint import Keeping
+from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.tensors import read_tensors, write_tensors
 from lexiscope.index import parts
 from lexiscope.index.build import build_index, build_part
 from lexiscope.index.concordance import collect
@@ -70,6 +72,16 @@ def test_what_is_not_all_of_one_index_is_refused(world, store, make, tmp_path):
     file = second / "part.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\x07")
     assert "is damaged" in join(first, second)
+
+
+def test_counts_whose_sum_runs_over_are_refused(make, tmp_path):
+    artifact = open_artifact(make("1/1"), parts.KIND)
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(artifact.file(parts.PART)).items()}
+    tensors["run/counts_F"][:4] += 2**62  # four times: nothing, modulo 2^64
+    with write_artifact(tmp_path / "lie", parts.KIND, config=artifact.config) as draft:
+        write_tensors(draft.path / parts.PART, tensors)
+    with pytest.raises(ArtifactError, match="damaged"):
+        parts.read_part(open_artifact(tmp_path / "lie", parts.KIND))
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "a/b", "-1/2", "1/2/3", "1/99999999"])

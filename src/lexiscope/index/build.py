@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lexiscope.core import memory
 from lexiscope.core.artifact import Artifact, open_artifact
 from lexiscope.core.checkpoint import Keeping
 from lexiscope.core.draft import write_artifact
@@ -89,6 +90,7 @@ def build_index(
         write_tokens(draft.path / TOKENS, model.tokenizer, np.bincount(text.tokens_T, minlength=facts.vocab_size))
         write_documents(draft.path / DOCUMENTS, store.documents())
         draft.notes |= {"num_tokens": store.num_tokens, "kinds": _kind_shares(store, facts)}
+    memory.release()
     return FeatureIndex.open(out)
 
 
@@ -117,6 +119,7 @@ def build_part(
         out, PART_KIND, config=settings, made_from=made_from, sources=sources, keeping=_keeping_all(keeping)
     ) as draft:
         write_part(draft.path, collect(sae, store, hooks, config, draft.checkpoints, progress, rows))
+    memory.release()
     return open_artifact(out, PART_KIND)
 
 
@@ -166,8 +169,9 @@ def _text(store: ActivationStore, vocab_size: int) -> tuple[Text, TextFacts]:
             "name the model that was harvested"
         )
     kinds = _kinds(store)
-    kinds_D = np.array([kinds.index(document.kind) for document in store.documents()])
-    return text, TextFacts(text.tokens_T, vocab_size, np.asarray(store.documents_T), kinds_D, len(kinds))
+    kinds_D = np.array([kinds.index(document.kind) for document in store.documents()], np.int32)
+    documents_T = np.ascontiguousarray(store.documents_T, np.int32)
+    return text, TextFacts(text.tokens_T, vocab_size, documents_T, kinds_D, len(kinds))
 
 
 def _kinds(store: ActivationStore) -> list[str]:

@@ -132,7 +132,7 @@ def read_part(artifact: Artifact) -> Part:
             run.counts_F.dtype == np.int64
             and run.counts_F.shape == (said.num_latents,)
             and run.rows.shape == run.values.shape == (int(run.counts_F.sum()),)
-            and int(run.counts_F.min(initial=0)) >= 0
+            and 0 <= int(run.counts_F.min(initial=0)) <= int(run.counts_F.max(initial=0)) <= len(run.rows)
             and tensors["run/rows"].dtype in {torch.int32, torch.int64}
             and tensors["run/values"].dtype == torch.float32
             and rows.start <= int(run.rows.min(initial=rows.start))

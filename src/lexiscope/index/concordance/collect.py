@@ -15,13 +15,12 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import Progress
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.index.concordance.firings import Gathering, Run
-from lexiscope.index.concordance.sample import Sample
+from lexiscope.index.concordance.sample import Sample, Sampling
 from lexiscope.index.config import IndexConfig
 from lexiscope.saes.base import SparseAutoencoder
 
 CHUNK_TOKENS = 8192
 """Rows that are encoded together, the same whoever encodes them: last bits may depend on what else is in a batch."""
-_SAMPLES_AT_ONCE = 64
 _FEW_CODES = 1 << 22
 
 
@@ -53,14 +52,16 @@ def collect(
         rows: only these, from a multiple of `CHUNK_TOKENS` on; None: all.
     """
     rows = range(store.num_tokens) if rows is None else rows
-    gathering, recent = Gathering(sae.num_latents, config.activation_bits), [Sample.empty()]
-    begin = saved = max((checkpoint.number for checkpoint in _chain(checkpoints, rows.start)), default=rows.start)
+    gathering = Gathering(sae.num_latents, config.activation_bits)
+    found = list(_chain(checkpoints, rows.start))
+    begin = saved = found[-1].number if found else rows.start
+    sampling = Sampling(config.sampled_codes, [Sample.of_tensors(checkpoint.tensors) for checkpoint in found])
 
     def save(end: int) -> None:
         nonlocal saved
-        sample = Sample.joined(recent, config.sampled_codes)
+        sample = sampling.sample().since(saved)
         checkpoints.save(end, {**gathering.take().tensors(), **sample.tensors()}, {"begin": saved})
-        recent[:], saved = [Sample.empty()], end
+        saved = end
 
     with progress.task("Encoding", len(rows), "tokens") as task:
         task.advance(begin - rows.start)
@@ -71,24 +72,20 @@ def collect(
             with torch.inference_mode():
                 codes = sae.encode(x_TD).fired()
             gathering.add(codes, chunks[0].start)
-            recent.append(Sample.of(codes, chunks[0].start, recent[-1].halvings))
-            if len(recent) > _SAMPLES_AT_ONCE:
-                recent[:] = [Sample.joined(recent, config.sampled_codes)]
+            sampling.add(codes, chunks[0].start)
             end = chunks[0].start + len(x_TD)
             task.advance(len(x_TD))
             if len(gathering) >= config.firings_at_once or (end < rows.stop and checkpoints.due(end)):
                 save(end)
     if saved == rows.start:
-        return Collected([gathering.take()], Sample.joined(recent, config.sampled_codes))
+        return Collected([gathering.take()], sampling.sample())
     if saved < rows.stop:
         save(rows.stop)
     # Mapped from the checkpoints, they take no memory.
     found = list(_chain(checkpoints, rows.start))
     if not found or found[-1].number < rows.stop:
         raise DiskError(f"{checkpoints.folder} can't be read back; check the disk and give the same command again")
-    parts = [checkpoint.tensors for checkpoint in found]
-    sample = Sample.joined(list(map(Sample.of_tensors, parts)), config.sampled_codes)
-    return Collected(list(map(Run.of_tensors, parts)), sample)
+    return Collected([Run.of_tensors(checkpoint.tensors) for checkpoint in found], sampling.sample())
 
 
 def joined(parts: Sequence[Collected], config: IndexConfig) -> Collected:

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.index.tables.rounding import FLOAT32_BITS, rounded
+from lexiscope.saes.kernels import backend
+from lexiscope.saes.kernels.native import firings as native
+from lexiscope.saes.kernels.native.firings import Entries
 
 Rows = NDArray[np.int64]
 NarrowRows = NDArray[np.int32] | NDArray[np.int64]
@@ -41,9 +44,9 @@ class Firings(NamedTuple):
     rows: NarrowRows
     values: Values
 
-    def latents(self) -> NDArray[np.int64]:
-        """The latent of every firing, less ``low``: int64 [N]."""
-        return np.repeat(np.arange(self.high - self.low), np.diff(self.offsets))
+    def latents(self) -> NDArray[np.int32]:
+        """The latent of every firing: int32 [N]."""
+        return np.repeat(np.arange(self.low, self.high, dtype=np.int32), np.diff(self.offsets))
 
     def pieces(self, at_most: int) -> Iterator[Firings]:
         """The same in ranges of latents with at most so many firings each, or with a single latent."""
@@ -83,7 +86,7 @@ class Gathering:
 
     def __init__(self, num_latents: int, bits: int = FLOAT32_BITS) -> None:
         self._num_latents, self._bits = num_latents, bits
-        self._parts: list[tuple[NDArray[np.int32], NarrowRows, Values]] = []
+        self._parts: list[Entries] = []
         self._size = 0
 
     def __len__(self) -> int:
@@ -92,22 +95,37 @@ class Gathering:
 
     def add(self, codes: SparseCodes, start: int) -> None:
         """Codes of the rows ``start``, ``start + 1`` …; entries of value zero are left out."""
-        codes = codes.fired()
-        values = rounded(codes.values.float().cpu().numpy(), self._bits)
-        places = np.repeat(np.arange(codes.num_tokens), codes.counts().cpu().numpy()) + start
-        rows: NarrowRows = places.astype(np.int32) if start + codes.num_tokens < 1 << 31 else places
-        self._parts.append((codes.latents.cpu().numpy().astype(np.int32), rows, values))
-        self._size += len(rows)
+        part = (_native_entries if is_native(start + codes.num_tokens) else _stock_entries)(codes, start, self._bits)
+        self._parts.append(part)
+        self._size += len(part.rows_N)
 
     def take(self) -> Run:
         """What has arrived since the last run."""
-        latents = _joined([part[0] for part in self._parts], np.int32)
-        rows = _joined([part[1] for part in self._parts], np.int32)
-        values = _joined([part[2] for part in self._parts], np.float32)
-        self._parts.clear()
-        self._size = 0
-        counts_F = np.bincount(latents, minlength=self._num_latents)
-        return Run(counts_F, *_sorted(latents, rows, values))
+        parts, self._parts, self._size = self._parts, [], 0
+        if is_native() and all(part.rows_N.dtype == torch.int32 for part in parts):
+            return Run(*(column.numpy() for column in native.sort(parts, self._num_latents)))
+        latents, rows, values = (_joined([part[place].numpy() for part in parts], np.int32) for place in range(3))
+        return Run(np.bincount(latents, minlength=self._num_latents), *_sorted(latents, rows, values))
+
+
+def is_native(end: int = 0) -> bool:
+    """Whether the compiled kernels serve rows up to ``end``. What follows without them is their oracle."""
+    return end <= native.MOST_ROWS and backend.path(torch.empty(0)) == "native"
+
+
+def _native_entries(codes: SparseCodes, start: int, bits: int) -> Entries:
+    latents_N, values_N, offsets_T1 = (
+        of.detach().cpu().contiguous() for of in (codes.latents, codes.values, codes.offsets)
+    )
+    return native.entries(latents_N, values_N.float(), offsets_T1, codes.num_latents, start, bits)
+
+
+def _stock_entries(codes: SparseCodes, start: int, bits: int) -> Entries:
+    codes = codes.fired()
+    values_N = torch.from_numpy(rounded(codes.values.float().cpu().numpy(), bits))
+    rows_N = torch.repeat_interleave(torch.arange(start, start + codes.num_tokens), codes.counts().cpu())
+    narrow = torch.int32 if start + codes.num_tokens <= native.MOST_ROWS else torch.int64
+    return Entries(codes.latents.cpu().int(), rows_N.to(narrow), values_N)
 
 
 def ranges(counts_F: NDArray[np.int64], at_most: int) -> Iterator[tuple[int, int]]:
@@ -131,9 +149,15 @@ def merged(runs: Sequence[Run], low: int, high: int) -> Firings:
     ]
     offsets = np.zeros(high - low + 1, np.int64)
     np.cumsum(np.sum(counts, axis=0, dtype=np.int64), out=offsets[1:])
-    rows = _joined([run.rows[span] for run, span in zip(runs, spans, strict=True)], np.int32)
-    values = _joined([run.values[span] for run, span in zip(runs, spans, strict=True)], np.float32)
-    if len(runs) > 1:
+    parts = [(of, run.rows[span], run.values[span]) for run, span, of in zip(runs, spans, counts, strict=True)]
+    if len(parts) > 1 and is_native() and all(rows.dtype == np.int32 for _, rows, _ in parts):
+        found = native.merge([native.Sorted(*map(torch.from_numpy, part)) for part in parts], torch.from_numpy(offsets))
+        return Firings(low, high, offsets, *(column.numpy() for column in found))
+    rows, values = (
+        _joined([rows for _, rows, _ in parts], np.int32),
+        _joined([values for *_, values in parts], np.float32),
+    )
+    if len(parts) > 1:
         latents = np.concatenate([np.repeat(np.arange(high - low, dtype=np.int32), of) for of in counts])
         rows, values = _sorted(latents, rows, values)
     return Firings(low, high, offsets, rows, values)

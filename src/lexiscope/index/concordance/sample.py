@@ -113,11 +113,9 @@ class Sample(NamedTuple):
     def joined(cls, samples: Sequence[Self], at_most: int) -> Self:
         """The sample of all their rows, which come in order, with at most so many codes."""
         halvings = max((sample.halvings for sample in samples), default=0)
-        while True:
-            kept = [sample.halved(halvings) for sample in samples]
-            if sum(len(sample.latents) for sample in kept) <= at_most or halvings == _MOST_HALVINGS:
-                break
-            samples, halvings = kept, halvings + 1
+        while halvings < _MOST_HALVINGS and sum(sample.size(halvings) for sample in samples) > at_most:
+            halvings += 1
+        kept = [sample.halved(halvings) for sample in samples]
         if not kept:
             return cls.empty()
         return cls(
@@ -127,6 +125,18 @@ class Sample(NamedTuple):
             np.concatenate([sample.latents for sample in kept]),
         )
 
+    def size(self, halvings: int) -> int:
+        """How many codes a stricter bound keeps."""
+        if halvings == self.halvings:
+            return len(self.latents)
+        return int(np.diff(self.offsets)[_is_chosen(self.rows, halvings)].sum())
+
+    def since(self, row: int) -> Self:
+        """What it holds of this row and those that follow."""
+        first = int(np.searchsorted(self.rows, row))
+        offsets = self.offsets[first:]
+        return self.__class__(self.halvings, self.rows[first:], offsets - offsets[0], self.latents[offsets[0] :])
+
     def beside(self, rows_N: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
         """Latents that fire on the given rows (ascending), on how many of them, and how many are in the sample."""
         places = np.searchsorted(self.rows, rows_N)
@@ -134,6 +144,34 @@ class Sample(NamedTuple):
         inside = inside[self.rows[inside] == rows_N[places < len(self.rows)]]
         latents, counts = np.unique(self.latents[_spans(self.offsets, inside)], return_counts=True)
         return latents.astype(np.int64), counts, len(inside)
+
+
+class Sampling:
+    """The sample of all rows so far, while their codes arrive.
+
+    Args:
+        at_most: codes.
+        begun: samples of the rows before, in order.
+    """
+
+    def __init__(self, at_most: int, begun: Sequence[Sample] = ()) -> None:
+        self._at_most = at_most
+        self._parts = [Sample.joined(begun, at_most)]
+        self._size, self._halvings = len(self._parts[0].latents), self._parts[0].halvings
+
+    def add(self, codes: SparseCodes, start: int) -> None:
+        """Codes of the rows ``start``, ``start + 1`` …"""
+        self._parts.append(Sample.of(codes, start, self._halvings))
+        self._size += len(self._parts[-1].latents)
+        while self._size > self._at_most and self._halvings < _MOST_HALVINGS:
+            self._halvings += 1
+            self._parts = [part.halved(self._halvings) for part in self._parts]
+            self._size = sum(len(part.latents) for part in self._parts)
+
+    def sample(self) -> Sample:
+        """Of all that has arrived."""
+        self._parts = [Sample.joined(self._parts, self._at_most)]
+        return self._parts[0]
 
 
 def _is_inside(values: NDArray[np.integer], end: int) -> bool:

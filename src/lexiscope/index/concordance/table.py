@@ -35,7 +35,7 @@ def write_firings(folder: Path, firings: Firings) -> None:
     path = folder / file_name(firings.low)
     path.parent.mkdir(exist_ok=True)
     columns = {
-        "feature": (firings.latents() + firings.low).astype(np.int32),
+        "feature": firings.latents(),
         "row": firings.rows,
         "activation": firings.values,
     }

@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from lexiscope.index.concordance.firings import Firings
+from lexiscope.index.concordance.firings import Firings, is_native
+from lexiscope.saes.kernels.native import firings as native
 
 _PIECE = 1 << 18
 """Firings at once."""
+_LOGS = np.arange(1 << 12) * np.log(np.maximum(np.arange(1 << 12), 1))
+"""n log n."""
 
 
 class TextFacts(NamedTuple):
@@ -21,15 +25,15 @@ class TextFacts(NamedTuple):
 
     Attributes:
         tokens_T: int32 token ids, below ``vocab_size``.
-        documents_T: ordinal of each token's document.
-        kinds_D: for every document the index of its kind, int8.
+        documents_T: int32, ordinal of each token's document.
+        kinds_D: int32, for every document the index of its kind.
         num_kinds: C.
     """
 
     tokens_T: NDArray[np.int32]
     vocab_size: int
     documents_T: NDArray[np.int32]
-    kinds_D: NDArray[np.int8]
+    kinds_D: NDArray[np.int32]
     num_kinds: int
 
 
@@ -59,8 +63,32 @@ class Summary(NamedTuple):
 
     @classmethod
     def of(cls, firings: Firings, text: TextFacts, keep: int) -> Self:
-        """Of any number of features, in pieces that fit a processor's cache."""
+        """Of any number of features."""
+        if is_native() and firings.rows.dtype == np.int32:
+            return cls._counted(firings, text, keep)
+        # In pieces that fit a processor's cache.
         return cls.joined([cls._of_piece(piece, text, keep) for piece in firings.pieces(_PIECE)])
+
+    @classmethod
+    def _counted(cls, firings: Firings, text: TextFacts, keep: int) -> Self:
+        """By a compiled kernel; `_of_piece` is its oracle."""
+        counts_B = np.diff(firings.offsets)
+        arrays = (firings.offsets, firings.rows, firings.values, text.tokens_T, text.documents_T, text.kinds_D, _LOGS)
+        found = native.summarise(
+            *map(torch.from_numpy, arrays), vocabulary=text.vocab_size, num_kinds=text.num_kinds, keep=keep
+        )
+        total_B = np.maximum(counts_B, 1)
+        return cls(
+            counts_B,
+            found.most_B.numpy(),
+            found.most_rows_B.numpy(),
+            (found.sums_B.numpy() / total_B).astype(np.float32),
+            _varieties(found.spreads_B.numpy(), counts_B),
+            found.documents_B.numpy(),
+            found.tokens_BK.numpy(),
+            (found.counts_BK.numpy() / total_B[:, None]).astype(np.float32),
+            (found.kinds_BC.numpy() / total_B[:, None]).astype(np.float32),
+        )
 
     @classmethod
     def _of_piece(cls, firings: Firings, text: TextFacts, keep: int) -> Self:
@@ -73,7 +101,7 @@ class Summary(NamedTuple):
         if len(live):
             most_B[live] = np.maximum.reduceat(firings.values, starts)
             mean_B[live] = np.add.reduceat(firings.values, starts, dtype=np.float64) / counts_B[live]
-            latents_N = firings.latents()
+            latents_N = firings.latents().astype(np.int64) - firings.low
             top = np.flatnonzero(firings.values == most_B[latents_N])
             top = top[_differs(latents_N[top])]
             most_row_B[live] = firings.rows[top]
@@ -124,9 +152,8 @@ class _Spread(NamedTuple):
 
     def varieties(self, firings_B: NDArray[np.int64]) -> NDArray[np.float32]:
         weights_P = self.counts_P * np.log(self.counts_P)
-        sums_B = np.bincount(self.features_P, weights=weights_P, minlength=len(firings_B))
-        total_B = np.maximum(firings_B, 1)
-        return np.exp(np.log(total_B) - sums_B / total_B).astype(np.float32)
+        spreads_B = np.bincount(self.features_P, weights=weights_P, minlength=len(firings_B))
+        return _varieties(spreads_B.astype(np.float64, copy=False), firings_B)
 
     def most_frequent(self, firings_B: NDArray[np.int64], keep: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         tokens_BK = np.full((len(firings_B), keep), -1, np.int32)
@@ -140,6 +167,12 @@ class _Spread(NamedTuple):
         tokens_BK[rows, columns] = self.tokens_P[chosen]
         shares_BK[rows, columns] = self.counts_P[chosen] / firings_B[rows]
         return tokens_BK, shares_BK
+
+
+def _varieties(spreads_B: NDArray[np.float64], firings_B: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The exponential of the entropy, from the sum of n log n over the counts n of each feature's tokens."""
+    total_B = np.maximum(firings_B, 1)
+    return np.exp(np.log(total_B) - spreads_B / total_B).astype(np.float32)
 
 
 def _differs(values_N: NDArray[np.integer]) -> NDArray[np.bool_]:
