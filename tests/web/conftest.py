@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from fastapi import FastAPI
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.draft import write_artifact
@@ -15,6 +17,11 @@ from lexiscope.measure.scorecard import MeasureConfig, Scorecard
 from lexiscope.measure.scores import Amount, Histogram, Losses, MetricScores, Score
 from lexiscope.web.app import create_app
 
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
+    "--no-first-run --disable-quic"
+).split()
 PORT = 8765
 BASE = f"http://127.0.0.1:{PORT}"
 
@@ -141,9 +148,31 @@ def root(world, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def give_model(world) -> Callable[[FastAPI], None]:
+    """Puts the world's model into the place of a real one."""
+
+    def give(app: FastAPI) -> None:
+        app.state.library.dictionary("demo").reader.__dict__["_parts"] = (worlds.Model(world), worlds.Dictionary())
+
+    return give
+
+
 @pytest.fixture
-def app(root, world):
-    """The app, with the world's model in the place of a real one."""
+def app(root, give_model):
+    """The app, with the world's model."""
     app = create_app(root, port=PORT)
-    app.state.library.dictionary("demo").reader.__dict__["_parts"] = (worlds.Model(world), worlds.Dictionary())
+    give_model(app)
     return app
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no {CHROMIUM} (apt-get install chromium)")
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield found
+        found.close()

@@ -7,69 +7,31 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import threading
-import time
 from pathlib import Path
 
 import pytest
-import uvicorn
-from index_world import Dictionary, Model
 
-from lexiscope.web.app import create_app
+from lexiscope.web.exports.report import write_report
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run --disable-quic"
-).split()
+from .serving import running
+from .watching import fits, watch
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")
-def address(root, world):
+def address(root, give_model):
     """The running app."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        app = create_app(root, port=port)
-        app.state.library.dictionary("demo").reader.__dict__["_parts"] = (Model(world), Dictionary())
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
+    with running(root, give_model) as port:
         yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
 def watched(browser, address):
     """A page, and a list of everything that went wrong on it."""
     context = browser.new_context(viewport={"width": 1360, "height": 900}, color_scheme="light")
-    problems: list[str] = []
-
-    def on_request(request):
-        if not request.url.startswith(address):
-            problems.append(f"request to {request.url}")
-
-    context.on("request", on_request)
     page = context.new_page()
-    page.on("console", lambda message: problems.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page, problems
+    yield page, watch(page, address)
     context.close()
 
 
@@ -152,19 +114,16 @@ def test_nothing_is_wider_than_the_window(browser, address, shoot, scheme, width
     for name, path in (("dictionary", "/d/demo"), ("feature", "/d/demo/features/3"), ("text", "/d/demo/text")):
         page.goto(address + path)
         shoot(page, f"{name}-{scheme}-{width}")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        assert fits(page), path
     context.close()
 
 
 def test_the_report_needs_nothing(browser, root):
-    from lexiscope.web.exports.report import write_report
-
     context = browser.new_context()
-    problems: list[str] = []
     page = context.new_page()
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("request", lambda request: problems.append(request.url) if "report.html" not in request.url else None)
-    page.goto(write_report(root / "demo").as_uri())
+    report = write_report(root / "demo").as_uri()
+    problems = watch(page, report)
+    page.goto(report)
     assert page.locator("article").count() > 5
     assert problems == []
     context.close()

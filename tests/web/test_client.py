@@ -19,13 +19,8 @@ TOKEN = "k7Qb2wXz9LmN4pRs8TvY3hJd6FgC1aEu5"
 
 
 @pytest.fixture(scope="module")
-def address(root, world):
-    from index_world import Dictionary, Model
-
-    def prepare(app):
-        app.state.library.dictionary("demo").reader.__dict__["_parts"] = (Model(world), Dictionary())
-
-    with running(root, prepare) as port:
+def address(root, give_model):
+    with running(root, give_model) as port:
         yield f"http://127.0.0.1:{port}"
 
 

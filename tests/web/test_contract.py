@@ -83,10 +83,10 @@ REJECTED, TOO_LONG = "negative_data_rejection", {413, 414}
 """What is too long to be looked at is rejected, too; schemathesis does not count it."""
 
 
-def test_the_contract_holds(root, world, tmp_path):
+def test_the_contract_holds(root, give_model, tmp_path):
     shutil.copytree(root / "demo", tmp_path / "demo")  # requests write
     app = create_app(tmp_path)
-    prepare(app, world)
+    give_model(app)
     schema = schemathesis.openapi.from_dict(TestClient(app, base_url=BASE).get("/openapi.json").json())
     schema.app = app
     made = [found.ok() for found in schema.get_all_operations()]
@@ -127,9 +127,3 @@ def run_cases(operation, mode, checks, statuses, number) -> int:
     with contextlib.suppress(Unsatisfiable):  # any text is a name, so some requests can't help fitting
         ask()
     return statuses.total() - before
-
-
-def prepare(app, world):
-    from index_world import Dictionary, Model
-
-    app.state.library.dictionary("demo").reader.__dict__["_parts"] = (Model(world), Dictionary())

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-import threading
-import time
-from pathlib import Path
 
 import pytest
-import uvicorn
 
-from lexiscope.web.app import create_app
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = "--no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-quic".split()
+from .serving import running
+from .watching import fits, watch
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")
@@ -27,45 +19,18 @@ def address(root, tmp_path_factory):
     runs = tmp_path_factory.mktemp("own") / "runs"
     shutil.copytree(root, runs)
     (runs / "demo" / ".tuned.work" / "checkpoints" / "0000000042").mkdir(parents=True)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        app = create_app(runs, port=port)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        with app.state.jobs.working():
-            thread.start()
-            while not server.started:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
+    apps = []
+    with running(runs, apps.append) as port, apps[0].state.jobs.working():
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(params=[1280, 420])
 def watched(browser, request):
     """A page, wide and narrow, and a list of everything that went wrong on it."""
     context = browser.new_context(viewport={"width": request.param, "height": 860})
-    problems: list[str] = []
     page = context.new_page()
-    page.on("console", lambda message: problems.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page, problems
+    yield page, watch(page)
     context.close()
-
-
-def fits(page) -> bool:
-    """Nothing sticks out of the window to the side."""
-    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_from_the_graph_to_a_dictionary(watched, address):

@@ -9,50 +9,30 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
-from index_world import Dictionary, Model
 
 from .serving import running
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+from .watching import watch
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)")
 
 
 @pytest.fixture
-def walk(root, world, tmp_path):
+def walk(root, give_model, tmp_path):
     """Address of a run, and the token to look for."""
     run = os.environ.get("LEXISCOPE_RUN")
     own = tmp_path / "runs"
     shutil.copytree(run or root, own, ignore=shutil.ignore_patterns("*.sqlite*", "store"))
-
-    def prepare(app):
-        if not run:
-            app.state.library.dictionary("demo").reader.__dict__["_parts"] = (Model(world), Dictionary())
-
-    with running(own, prepare) as port:
+    with running(own, *([] if run else [give_model])) as port:
         yield f"http://127.0.0.1:{port}", ")" if run else "("
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser):
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()
-    page.problems = []
-    page.on("console", lambda message: page.problems.append(message.text))
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.problems = watch(page)
     yield page
     context.close()
 

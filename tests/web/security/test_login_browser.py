@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.server
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +11,7 @@ from lexiscope.web.security.guard import Guard
 
 from ..serving import running  # noqa: TID252 - tests are not installed
 
-worlds = sys.modules["index_world"]
-
-CHROMIUM = Path("/usr/bin/chromium")
 TOKEN = "k7Qb2wXz9LmN4pRs8TvY3hJd6FgC1aEu5"
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)")
 
 
 class OtherSite(http.server.BaseHTTPRequestHandler):
@@ -51,25 +43,17 @@ def other():
 
 
 @pytest.fixture
-def signing(root, world):
+def signing(root, give_model):
     """An app with a token: its address, and its link."""
     kept = []
 
     def prepare(app):
-        app.state.library.dictionary("demo").reader.__dict__["_parts"] = (worlds.Model(world), worlds.Dictionary())
+        give_model(app)
         kept.append(next(found.kwargs["access"] for found in app.user_middleware).door)
 
     with running(root, prepare, token=TOKEN) as port:
         address = f"http://127.0.0.1:{port}"
         yield address, f"{address}/login?code={kept[0].code}"
-
-
-@pytest.fixture
-def browser():
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        yield found
-        found.close()
 
 
 def test_the_link_opens_the_app_once(browser, signing):

@@ -55,11 +55,9 @@ def writes() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def client(root, world):
-    from index_world import Dictionary, Model
-
+def client(root, give_model):
     app = create_app(root, access=Access.at(port=8765, read_only=True))
-    app.state.library.dictionary("demo").reader.__dict__["_parts"] = (Model(world), Dictionary())
+    give_model(app)
     return TestClient(app, base_url=BASE)
 
 

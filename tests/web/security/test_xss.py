@@ -13,7 +13,6 @@ import json
 import re
 import shutil
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -36,16 +35,8 @@ from .payloads import names, payloads
 
 worlds = sys.modules["index_world"]
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run --disable-quic"
-).split()
 CONTEXT = 64
 AS_NAMES = 40
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)")
 
 
 class Tokenizer(worlds.WordTokenizer):
@@ -150,23 +141,21 @@ def write_marks(port: int, texts: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def watched():
+def watched(browser):
     """A page, and a list of everything that should not have happened on it."""
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        context = browser.new_context()
-        wrong: list[str] = []
-        context.on("request", lambda request: elsewhere(request.url) and wrong.append(f"asked for {request.url}"))
-        page = context.new_page()
-        page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("popup", lambda popup: wrong.append(f"opened {popup.url}"))
-        page.on("console", lambda message: is_error(message) and wrong.append(message.text))
-        context.add_init_script(
-            "addEventListener('securitypolicyviolation', event => console.error('policy: ' + event.blockedURI), true)"
-        )
-        yield page, wrong
-        browser.close()
+    context = browser.new_context()
+    wrong: list[str] = []
+    context.on("request", lambda request: elsewhere(request.url) and wrong.append(f"asked for {request.url}"))
+    page = context.new_page()
+    page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("popup", lambda popup: wrong.append(f"opened {popup.url}"))
+    page.on("console", lambda message: is_error(message) and wrong.append(message.text))
+    context.add_init_script(
+        "addEventListener('securitypolicyviolation', event => console.error('policy: ' + event.blockedURI), true)"
+    )
+    yield page, wrong
+    context.close()
 
 
 def is_error(message) -> bool:
