@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from lexiscope.core.codes import SparseCodes
@@ -64,6 +65,25 @@ class Activation(nn.Module, ABC):
         None: whether a latent fires depends on the others.
         """
         return None
+
+    def reader(
+        self, latents: Sequence[int], centre_D: Tensor, W_FD: Tensor, b_F: Tensor
+    ) -> Callable[[Tensor], Tensor] | None:
+        """A function from activations [T, D] to codes of some latents [T, J], dense and without gradients.
+
+        None: there is no shorter way than to `encode` and look.
+        """
+        if (fires := self.alone(latents)) is None:
+            return None
+        chosen = list(latents)
+        W_JD, b_J = W_FD.detach()[chosen], b_F.detach()[chosen]
+        centre_D = centre_D.detach()
+
+        @torch.no_grad()
+        def read(x_TD: Tensor) -> Tensor:
+            return fires(torch.addmm(b_J, x_TD - centre_D, W_JD.T), b_J)
+
+        return read
 
     def penalties(
         self,

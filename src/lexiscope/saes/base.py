@@ -27,6 +27,7 @@ from lexiscope.core.errors import ArtifactError, InputError, one_line
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import weights
 from lexiscope.saes.affine import Affine
+from lexiscope.saes.parts import columns
 from lexiscope.saes.settings import SaeConfig
 from lexiscope.saes.weights import WEIGHTS
 
@@ -175,17 +176,10 @@ class SparseAutoencoder(nn.Module, ABC):
 
         It takes these weights as they are now, and holds no gradients.
         """
-        column_F = torch.full((self.num_latents,), -1, device=self.device)
-        column_F[list(latents)] = torch.arange(len(latents), device=self.device)
 
         @torch.no_grad()
         def read(x_TD: Tensor) -> Tensor:
-            codes = self.encode(x_TD)
-            columns_N = column_F[codes.latents]
-            mine_N = columns_N >= 0
-            out_TJ = codes.values.new_zeros(len(x_TD), len(latents))
-            out_TJ[codes.tokens()[mine_N], columns_N[mine_N]] = codes.values[mine_N]
-            return out_TJ
+            return columns(self.encode(x_TD), latents)
 
         return read
 

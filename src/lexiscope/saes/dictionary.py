@@ -74,19 +74,8 @@ class LinearDictionary(SparseAutoencoder):
         return self.activation.encode(x_TD, self.centre_D, self.W_enc_FD, self.b_enc_F)
 
     def reader(self, latents: Sequence[int]) -> Callable[[Tensor], Tensor]:
-        """Where each latent fires for itself, only their columns of the encoder are multiplied."""
-        fires = self.activation.alone(latents)
-        if fires is None:
-            return super().reader(latents)
-        chosen = list(latents)
-        centre_D, b_J = self.centre_D.detach(), self.b_enc_F.detach()[chosen]
-        W_JD = self.W_enc_FD.detach()[chosen]
-
-        @torch.no_grad()
-        def read(x_TD: Tensor) -> Tensor:
-            return fires(torch.addmm(b_J, x_TD - centre_D, W_JD.T), b_J)
-
-        return read
+        short = self.activation.reader(latents, self.centre_D, self.W_enc_FD, self.b_enc_F)
+        return super().reader(latents) if short is None else short
 
     def decode(self, codes: SparseCodes) -> Tensor:
         return decode_rows(codes, self.W_dec_FD, self.b_dec_D)

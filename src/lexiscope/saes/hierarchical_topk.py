@@ -13,6 +13,7 @@ interpretability and accuracy"; all j = 1..k there. T tokens, D model width, F l
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
 from lexiscope.saes import activation
-from lexiscope.saes.base import Batch, TrainingState
+from lexiscope.saes.base import Batch, SparseAutoencoder, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.encode import encode_topk
 from lexiscope.saes.nested import nested_error
@@ -78,6 +79,10 @@ class HierarchicalTopK(LinearDictionary):
 
     def encode(self, x_TD: Tensor) -> SparseCodes:
         return self.encode_at(x_TD, self.config.k if self.training else self.config.k_used or self.config.k)
+
+    def reader(self, latents: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        """The activation's own does not know how many latents are used."""
+        return SparseAutoencoder.reader(self, latents)
 
     def encode_at(self, x_TD: Tensor, k: int) -> SparseCodes:
         """The k largest latents of every token."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,9 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.core.seeds import generator
 from lexiscope.saes.kernels.error import mean_square
 from lexiscope.saes.kernels.select import select_batch_topk
+
+FEW_PAIRS = 2**14
+"""Comparisons that are faster than a table of all latents."""
 
 
 def mean_square_error(output_TD: Tensor, target_TD: Tensor) -> Tensor:
@@ -55,6 +60,22 @@ def ranks(codes: SparseCodes) -> Tensor:
         1, order_TK, torch.arange(most, device=tokens_N.device).expand_as(order_TK)
     )
     return ranks_TK[tokens_N, places_N]
+
+
+def columns(codes: SparseCodes, latents: Sequence[int]) -> Tensor:
+    """Activations of some latents on every token, [T, J]."""
+    wanted_J = torch.tensor(latents, device=codes.latents.device)
+    out_TJ = codes.values.new_zeros(codes.num_tokens, len(latents))
+    if len(codes) * len(latents) <= FEW_PAIRS:
+        mine_N, columns_N = (codes.latents[:, None] == wanted_J).nonzero(as_tuple=True)
+    else:
+        column_F = wanted_J.new_full((codes.num_latents,), -1)
+        column_F[wanted_J] = torch.arange(len(latents), device=wanted_J.device)
+        mine_N = (column_F[codes.latents] >= 0).nonzero()[:, 0]
+        columns_N = column_F[codes.latents[mine_N]]
+    if len(mine_N):
+        out_TJ[codes.tokens()[mine_N], columns_N] = codes.values[mine_N]
+    return out_TJ
 
 
 def signed_codes(z_TD: Tensor, k: int | None) -> SparseCodes:

@@ -12,8 +12,10 @@ T tokens, D model width, F latents.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -23,10 +25,12 @@ from lexiscope.saes.base import Batch, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_topk
-from lexiscope.saes.parts import mean_square_error, ranks
+from lexiscope.saes.parts import columns, mean_square_error, ranks
 from lexiscope.saes.settings import SizedConfig
 
 WIDER = 4
+FEW_SCORES = 2**18
+"""1 MB of fp32: up to here all scores at once are faster than the search for the largest ones."""
 
 
 class Options(activation.Options):
@@ -60,6 +64,32 @@ class Activation(activation.Activation):
         first_N = ranks(wide) < k
         codes = wide.keep(first_N)
         return SparseCodes(codes.offsets, codes.latents, codes.values, codes.num_latents, aside=wide.keep(~first_N))
+
+    def reader(
+        self, latents: Sequence[int], centre_D: Tensor, W_FD: Tensor, b_F: Tensor
+    ) -> Callable[[Tensor], Tensor] | None:
+        """For a token or a few, as in generation: a latent without a positive score does not fire, so that nothing else
+        is looked at; another fires if it is no smaller than the k-th of all.
+        """
+        if self.training:
+            return None
+        chosen, k = list(latents), min(self.options.k, self.num_latents)
+        W_JD, b_J = W_FD.detach()[chosen], b_F.detach()[chosen]
+
+        @torch.no_grad()
+        def read(x_TD: Tensor) -> Tensor:
+            if x_TD.shape[0] * self.num_latents > FEW_SCORES:
+                return columns(self.encode(x_TD, centre_D, W_FD, b_F), chosen)
+            centred_TD = x_TD - centre_D
+            scores_TJ = torch.addmm(b_J, centred_TD, W_JD.T).relu_()
+            if not bool(scores_TJ.any()):
+                return scores_TJ
+            all_TF = torch.addmm(b_F, centred_TD, W_FD.T)
+            floor_T1 = all_TF.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
+            scores_TJ = all_TF[:, chosen].relu_()
+            return scores_TJ * (scores_TJ >= floor_T1)
+
+        return read
 
     def penalties(
         self,

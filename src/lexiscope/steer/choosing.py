@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,14 +16,23 @@ from lexiscope.steer.interventions import AnyIntervention
 from lexiscope.steer.steps import Tokens
 
 
-class Chosen(NamedTuple):
-    """The tokens of a pass that some intervention is for."""
+class Chosen:
+    """The tokens of a pass that some intervention is for.
 
-    flat_N: Tensor | None
-    """Their places in the pass, context after context; None: all of them."""
-    each: list[Tensor | None]
-    """Of them, those that each intervention is for, bool [N]; None: all."""
-    tokens: Tokens
+    Attributes:
+        flat_N: their places in the pass, context after context; None: all of them.
+        each: of them, those that each intervention is for, bool [N]; None: all.
+    """
+
+    def __init__(self, at: Pass, flat_N: Tensor | None, each: Sequence[Tensor | None]) -> None:
+        self._at, self.flat_N, self.each = at, flat_N, each
+
+    @functools.cached_property
+    def tokens(self) -> Tokens:
+        """Where they stand."""
+        at = self._at
+        flat_N = torch.arange(at.contexts * at.length) if self.flat_N is None else self.flat_N
+        return Tokens(flat_N // at.length, flat_N % at.length + at.first)
 
 
 class Chooser:
@@ -36,9 +44,8 @@ class Chooser:
         self._model, self._given, self._prompt_tokens = model, given, prompt_tokens
         self._prompt_B: Sequence[int] = ()
         self._pairs = contradictions(given)
-        special_V = torch.zeros(max(model.vocab_size, model.tokenizer.vocab_size), dtype=torch.bool)
-        special_V[sorted(token for token in model.tokenizer.special_ids if token < len(special_V))] = True
-        self._special_V = special_V
+        self._everywhere = all(one.everywhere for one in given)
+        self._special = model.tokenizer.special_ids
 
     def __call__(self, at: Pass) -> Chosen | None:
         """None: there are no such tokens.
@@ -47,6 +54,8 @@ class Chooser:
             InputError: rows or positions that are not there, or interventions that contradict each other on a token.
         """
         prompt_B, text_BC = self._prompts(at), self._text(at)
+        if text_BC is None and self._everywhere:
+            return Chosen(at, None, [None] * len(self._given))
         masks = [self._mask(one, at, prompt_B, text_BC) for one in self._given]
         for pair in self._pairs:
             meet = [mask_BC for mask_BC in (masks[pair[0]], masks[pair[1]]) if mask_BC is not None]
@@ -54,14 +63,14 @@ class Chooser:
                 raise contradiction(self._given, pair)
         known = [mask_BC for mask_BC in masks if mask_BC is not None]
         if len(known) < len(masks):
-            flat_N = torch.arange(at.contexts * at.length)
-            each = [None if mask_BC is None else mask_BC.flatten() for mask_BC in masks]
-            return Chosen(None, each, _tokens(flat_N, at))
+            return Chosen(at, None, [None if mask_BC is None else mask_BC.flatten() for mask_BC in masks])
         union_BC = functools.reduce(torch.logical_or, known)
         flat_N = union_BC.flatten().nonzero()[:, 0]
         if not len(flat_N):
             return None
-        return Chosen(flat_N, [mask_BC.flatten()[flat_N] for mask_BC in known], _tokens(flat_N, at))
+        if len(known) == 1:
+            return Chosen(at, flat_N, [None])
+        return Chosen(at, flat_N, [mask_BC.flatten()[flat_N] for mask_BC in known])
 
     def _mask(self, one: AnyIntervention, at: Pass, prompt_B: Sequence[int], text_BC: Tensor | None) -> Tensor | None:
         mask_BC = one.mask(at.first, at.length, prompt_B)
@@ -82,11 +91,6 @@ class Chooser:
 
     def _text(self, at: Pass) -> Tensor | None:
         """Which tokens are not special; None: all of them."""
-        if at.tokens_BC is None:
+        if at.tokens_BC is None or self._special.isdisjoint(at.tokens_BC.flatten().tolist()):
             return None
-        special_BC = self._special_V[at.tokens_BC.cpu()]
-        return ~special_BC if bool(special_BC.any()) else None
-
-
-def _tokens(flat_N: Tensor, at: Pass) -> Tokens:
-    return Tokens(flat_N // at.length, flat_N % at.length + at.first)
+        return ~torch.isin(at.tokens_BC.cpu(), torch.tensor(sorted(self._special)))

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from lexiscope.core.config import quoted
+from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.live.contexts import Places
@@ -61,6 +63,8 @@ def editing(
     """
     units = Units(units) if isinstance(units, FeatureIndex) else units
     given = [interventions] if isinstance(interventions, AnyIntervention) else list(interventions)
+    if error not in ("keep", "drop"):
+        raise InputError(f"the error term is kept or dropped, not {quoted(error)}; say keep or drop")
     places = Places.of(sae, hooks)
     checks.check_fit(model, sae, places, other_model=other_model)
     if units is not None:
@@ -71,5 +75,5 @@ def editing(
         if checks.certain(given[pair[0]], given[pair[1]]):
             raise checks.contradiction(given, pair)
     editor = Editor(model, sae, places, given, units, error, prompt_tokens)
-    with model.splice(editor.replacements()):
+    with model.splice(editor.replacements() if given else {}):
         yield

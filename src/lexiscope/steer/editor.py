@@ -21,10 +21,11 @@ from lexiscope.lm.hooks import Pass
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.saes.kernels.decode import decode_rows
+from lexiscope.saes.parts import columns
 from lexiscope.steer.choosing import Chooser, Chosen
 from lexiscope.steer.interventions import Add, AnyIntervention, Cap, Patch
 from lexiscope.steer.source import check_source, codes_of
-from lexiscope.steer.steps import Ceiling, Lookup, Step, columns_of, difference, make_step, rows_of, source_rows
+from lexiscope.steer.steps import Ceiling, Lookup, Step, Whole, make_step
 from lexiscope.steer.strength import Units, in_activation, mean_over_tokens
 
 ErrorTerm = Literal["keep", "drop"]
@@ -68,18 +69,21 @@ class Editor:
             lead=1 if model.bos == "context" and model.tokenizer.bos_id is not None else 0,
             device=sae.device,
         )
+        self._W_FE = sae.directions_FD.detach().float()
         self._steps: list[tuple[int, Step]] = []
-        self._whole: list[tuple[int, Patch, SparseCodes]] = []
+        self._whole: list[tuple[int, Whole]] = []
         self._caps: list[tuple[int, Ceiling]] = []
         for number, one in at_work:
             if isinstance(one, Cap):
                 self._caps.append((number, self._ceiling(one, look)))
             elif isinstance(one, Patch) and one.features is None:
-                self._whole.append((number, one, look.codes(one.source)))
+                codes = look.codes(one.source)
+                decoded_SE = decode_rows(codes, self._W_FE)
+                self._whole.append((number, Whole(codes, decoded_SE, one.from_position, one.share)))
             else:
                 self._steps.append((number, make_step(one, look)))
         self._features = features
-        self._W_JE = sae.directions_FD.detach()[features].float()
+        self._W_JE = self._W_FE[features]
         self._encodes_all = self._drops or bool(self._whole)
         reads_some = any(not isinstance(one, Add) for one in steps)
         self._read = sae.reader(features) if reads_some and not self._encodes_all else None
@@ -149,18 +153,18 @@ class Editor:
             codes = self._sae.encode(x_ND).fired()
             if self._drops:
                 base_NE = self._sae.reconstruct(x_ND, codes).float()
-            f_NJ = columns_of(codes, self._features)
-            for number, patch, source in self._whole:
-                change = self._patched(codes, source, patch, chosen, chosen.each[number])
-                moved_N |= change.counts() > 0
-                f_NJ += columns_of(change, self._features)
-                by_patch_NE = decode_rows(change, self._sae.directions_FD.detach().float())
-                add_NE = by_patch_NE if add_NE is None else add_NE + by_patch_NE
+            f_NJ = own_NJ = columns(codes, self._features)
+            for number, whole in self._whole:
+                chosen_N = _on(chosen.each[number], x_ND)
+                decoded_NE = decode_rows(codes, self._W_FE)
+                by_NE, by_NJ = whole(decoded_NE, own_NJ, self._features, chosen_N, chosen.tokens)
+                moved_N |= (by_NE != 0).any(1)
+                add_NE, f_NJ = by_NE if add_NE is None else add_NE + by_NE, f_NJ + by_NJ
         if self._steps:
             before_NJ = x_ND.new_zeros(len(x_ND), len(self._features)) if f_NJ is None else f_NJ
-            after_NJ = before_NJ.clone()
+            after_NJ = before_NJ
             for number, step in self._steps:
-                step(after_NJ, _on(chosen.each[number], after_NJ), chosen.tokens)
+                after_NJ = step(after_NJ, _on(chosen.each[number], after_NJ), lambda: chosen.tokens)
             moved_N |= (after_NJ != before_NJ).any(1)
             by_steps_NE = (after_NJ - before_NJ) @ self._W_JE
             add_NE = by_steps_NE if add_NE is None else add_NE + by_steps_NE
@@ -200,18 +204,10 @@ class Editor:
         new_MD = (there_MD if change.add_NE is None else there_MD + moved(change.add_NE)).to(x_BCD.dtype)
         return (new_MD if flat_M is None else flat_x.index_copy(0, flat_M, new_MD)).view(x_BCD.shape)
 
-    def _patched(
-        self, codes: SparseCodes, source: SparseCodes, patch: Patch, chosen: Chosen, chosen_N: Tensor | None
-    ) -> SparseCodes:
-        """What a whole set that is patched adds to the codes."""
-        rows_N = source_rows(source.num_tokens, patch.from_position, chosen_N, chosen.tokens)
-        change = difference(rows_of(source, rows_N.to(source.latents.device)), codes, patch.share)
-        return change if chosen_N is None else change.keep(chosen_N.to(change.values.device)[change.tokens()])
-
     def _ceiling(self, cap: Cap, look: Lookup) -> Ceiling:
         features = list(cap.features)
         to_C = torch.tensor([look.activation(feature, cap.to) for feature in features], device=look.device)
-        return Ceiling(self._sae.directions_FD.detach()[features].float(), to_C, cap.share)
+        return Ceiling(self._W_FE[features], to_C, cap.share)
 
     def _codes_of(self, prompt: str) -> SparseCodes:
         return codes_of(self._model, self._sae, prompt, hooks=self._places.reads)

@@ -16,6 +16,7 @@ from torch import Tensor
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
 from lexiscope.core.seeds import derive_seed
+from lexiscope.saes.parts import columns
 from lexiscope.steer.interventions import Ablate, Add, Clamp, Patch, Scale
 from lexiscope.steer.strength import Strength
 
@@ -44,21 +45,26 @@ class Lookup(NamedTuple):
 class Step(ABC):
     """One intervention on named features."""
 
-    columns_C: Tensor
+    columns_C: Tensor | None
+    """None: all of them, in their order."""
     share: float
 
-    def __call__(self, f_NJ: Tensor, chosen_N: Tensor | None, tokens: Tokens) -> None:
-        """Change activations in place, on the chosen tokens (None: on all)."""
-        before_NC = f_NJ[:, self.columns_C]
+    def __call__(self, f_NJ: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]) -> Tensor:
+        """The activations with those of the chosen tokens (None: of all) changed."""
+        before_NC = f_NJ if self.columns_C is None else f_NJ[:, self.columns_C]
         after_NC = self.after(before_NC, chosen_N, tokens)
         if self.share != 1:
             after_NC = before_NC + self.share * (after_NC - before_NC)
         if chosen_N is not None:
             after_NC = torch.where(chosen_N[:, None], after_NC, before_NC)
-        f_NJ[:, self.columns_C] = after_NC
+        if self.columns_C is None:
+            return after_NC
+        out_NJ = f_NJ.clone()
+        out_NJ[:, self.columns_C] = after_NC
+        return out_NJ
 
     @abstractmethod
-    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Tokens) -> Tensor:
+    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]) -> Tensor:
         """What they become; of tokens that are not chosen it does not matter."""
 
 
@@ -67,7 +73,7 @@ class _Set(Step):
     to_C: Tensor
     where_it_fires: bool
 
-    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Tokens) -> Tensor:  # noqa: ARG002
+    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]) -> Tensor:  # noqa: ARG002
         return torch.where(f_NC != 0, self.to_C, f_NC) if self.where_it_fires else self.to_C.expand_as(f_NC)
 
 
@@ -75,7 +81,7 @@ class _Set(Step):
 class _Times(Step):
     by: float
 
-    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Tokens) -> Tensor:  # noqa: ARG002
+    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]) -> Tensor:  # noqa: ARG002
         return f_NC * self.by
 
 
@@ -83,7 +89,7 @@ class _Times(Step):
 class _Plus(Step):
     by_C: Tensor
 
-    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Tokens) -> Tensor:  # noqa: ARG002
+    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]) -> Tensor:  # noqa: ARG002
         return f_NC + self.by_C
 
 
@@ -93,12 +99,13 @@ class _Resampled(Step):
     features: tuple[int, ...]
     seed: int
 
-    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Tokens) -> Tensor:
+    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]) -> Tensor:
         """Token by token, so that it does not matter which others are in the same pass."""
         out_NC = f_NC.clone()
+        rows_N, positions_N = tokens()
         fires_NC = f_NC != 0 if chosen_N is None else (f_NC != 0) & chosen_N[:, None]
         for token, place in fires_NC.nonzero().tolist():
-            row, position = int(tokens.rows_N[token]), int(tokens.positions_N[token])
+            row, position = int(rows_N[token]), int(positions_N[token])
             draw = derive_seed(self.seed, "resample", self.features[place], row, position) % len(self.source_SC)
             out_NC[token, place] = self.source_SC[draw, place]
         return out_NC
@@ -109,8 +116,8 @@ class _Patched(Step):
     source_SC: Tensor
     from_position: int | None
 
-    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Tokens) -> Tensor:
-        rows_N = source_rows(len(self.source_SC), self.from_position, chosen_N, tokens)
+    def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]) -> Tensor:
+        rows_N = source_rows(len(self.source_SC), self.from_position, chosen_N, tokens())
         return self.source_SC[rows_N.to(f_NC.device)]
 
 
@@ -136,7 +143,9 @@ def source_rows(length: int, from_position: int | None, chosen_N: Tensor | None,
 def make_step(given: Clamp | Scale | Add | Ablate | Patch, look: Lookup) -> Step:
     """The step of an intervention on named features."""
     features = given.features or ()
-    columns_C = torch.tensor([look.column[feature] for feature in features], device=look.device)
+    places = [look.column[feature] for feature in features]
+    everything = places == list(range(len(look.column)))
+    columns_C = None if everything else torch.tensor(places, device=look.device)
 
     def row(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=look.device)
@@ -151,7 +160,7 @@ def make_step(given: Clamp | Scale | Add | Ablate | Patch, look: Lookup) -> Step
             return _Plus(columns_C, given.share, row([look.activation(feature, given.by) for feature in features]))
         case Ablate(to="resample"):
             assert given.source is not None
-            source_SC = columns_of(look.codes(given.source), features)[look.lead :]
+            source_SC = columns(look.codes(given.source), features)[look.lead :]
             if not len(source_SC):
                 raise InputError("ablate: the source has no token to draw from; give a longer prompt")
             return _Resampled(columns_C, given.share, source_SC.to(look.device), features, given.seed)
@@ -159,20 +168,30 @@ def make_step(given: Clamp | Scale | Add | Ablate | Patch, look: Lookup) -> Step
             values = [look.mean_over_tokens(feature) if given.to == "mean" else 0.0 for feature in features]
             return _Set(columns_C, given.share, row(values), where_it_fires=True)
         case Patch():
-            source_SC = columns_of(look.codes(given.source), features).to(look.device)
+            source_SC = columns(look.codes(given.source), features).to(look.device)
             return _Patched(columns_C, given.share, source_SC, given.from_position)
 
 
-def columns_of(codes: SparseCodes, features: Sequence[int]) -> Tensor:
-    """Activations of some features on every token, [S, C]."""
-    device = codes.latents.device
-    column_F = torch.full((codes.num_latents,), -1, device=device)
-    column_F[list(features)] = torch.arange(len(features), device=device)
-    columns_N = column_F[codes.latents]
-    mine_N = columns_N >= 0
-    out_SC = codes.values.new_zeros(codes.num_tokens, len(features))
-    out_SC[codes.tokens()[mine_N], columns_N[mine_N]] = codes.values[mine_N]
-    return out_SC
+@dataclass(frozen=True)
+class Whole:
+    """All features of another prompt."""
+
+    codes: SparseCodes
+    decoded_SE: Tensor
+    """What they add, without the dictionary's bias."""
+    from_position: int | None
+    share: float
+
+    def __call__(
+        self, decoded_NE: Tensor, f_NJ: Tensor, features: Sequence[int], chosen_N: Tensor | None, tokens: Tokens
+    ) -> tuple[Tensor, Tensor]:
+        """What is added to the activation, [N, E], and to the features that are named besides, [N, J]."""
+        rows_N = source_rows(len(self.decoded_SE), self.from_position, chosen_N, tokens).to(f_NJ.device)
+        by_NE = self.share * (self.decoded_SE[rows_N] - decoded_NE)
+        by_NJ = self.share * (columns(self.codes, features)[rows_N] - f_NJ)
+        if chosen_N is None:
+            return by_NE, by_NJ
+        return by_NE * chosen_N[:, None].to(by_NE), by_NJ * chosen_N[:, None].to(by_NJ)
 
 
 @dataclass(frozen=True)
@@ -196,27 +215,3 @@ class Ceiling:
             changed_N |= over_N > 0
             y_NE -= over_N[:, None] * w_E
         return changed_N
-
-
-def difference(after: SparseCodes, before: SparseCodes, share: float) -> SparseCodes:
-    """Share · (after - before), entries that are the same in both left out."""
-    keys_M = torch.cat([codes.tokens() * codes.num_latents + codes.latents for codes in (after, before)])
-    keys_K, which_M = torch.unique(keys_M, return_inverse=True)
-    values_K = torch.zeros(len(keys_K), device=keys_M.device)
-    values_K.index_add_(0, which_M, torch.cat([after.values, -before.values]))
-    keep_K = values_K != 0
-    keys_K, values_K = keys_K[keep_K], values_K[keep_K] * share
-    tokens_K = keys_K // before.num_latents
-    offsets = torch.zeros(before.num_tokens + 1, dtype=torch.int64, device=keys_M.device)
-    torch.cumsum(torch.bincount(tokens_K, minlength=before.num_tokens), 0, out=offsets[1:])
-    return SparseCodes(offsets, keys_K % before.num_latents, values_K, before.num_latents)
-
-
-def rows_of(codes: SparseCodes, rows_N: Tensor) -> SparseCodes:
-    """Some rows of codes, in this order; one may come several times."""
-    counts_N = codes.counts()[rows_N]
-    offsets = torch.zeros(len(rows_N) + 1, dtype=torch.int64, device=rows_N.device)
-    torch.cumsum(counts_N, 0, out=offsets[1:])
-    within = torch.arange(int(offsets[-1]), device=rows_N.device) - offsets[:-1].repeat_interleave(counts_N)
-    entries = codes.offsets[rows_N].repeat_interleave(counts_N) + within
-    return SparseCodes(offsets, codes.latents[entries], codes.values[entries], codes.num_latents)
