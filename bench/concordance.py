@@ -3,9 +3,11 @@
     python bench/concordance.py FOLDER [--features 1000000] [--tokens 10000000] [--l0 32]
 
 Makes codes with densities spread over several decades and text with Zipf's frequencies, and builds the index as
-`lexiscope index` does, on one thread; the time that the codes themselves and the effects on the logits take is told
-apart. Only the nearest directions are drawn instead of searched (`bench/neighbours.py` measures that). With --read,
-what is there is only read. Prints firings per second, bytes per firing, and percentiles of what pages ask for.
+`lexiscope index` does, on one thread. What is counted: everything from SparseCodes in memory to the finished index,
+sealed and flushed to disk - runs written and read back, the sort, the merge, every file, their hashes. What is not: the
+drawing of the codes, which stands for an encoder, and what has nothing to do with codes, effects on the logits
+(timed apart) and the nearest directions (drawn; `bench/neighbours.py` measures the search). With --read, what is there
+is only read. Prints firings per second, bytes per firing, and percentiles of what pages ask for.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -40,6 +42,26 @@ MOST_DENSE = 0.2
 PAGES, SEARCHES = 300, 60
 
 
+class Spent(NamedTuple):
+    """Seconds on the clock and of processors."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Self:
+        return cls(time.perf_counter(), time.process_time())
+
+    def plus(self, other: Spent, sign: int = 1) -> Spent:
+        return Spent(self.wall + sign * other.wall, self.cpu + sign * other.cpu)
+
+    def since(self) -> Spent:
+        return Spent.now().plus(self, -1)
+
+    def __str__(self) -> str:
+        return f"{self.cpu:.0f} s of a core ({self.wall:.0f} s on the clock)"
+
+
 class Codes:
     """An autoencoder whose codes are drawn: the same for the same rows."""
 
@@ -52,10 +74,10 @@ class Codes:
         self.num_latents, self.width, self.artifact = num_latents, 1, None
         self.reads = self.writes = (HOOK,)
         self.directions_FD = torch.randn(num_latents, WIDTH, generator=torch.Generator().manual_seed(0))
-        self.seconds = 0.0
+        self.spent = Spent(0, 0)
 
     def encode(self, x_TD: torch.Tensor) -> SparseCodes:
-        began = time.perf_counter()
+        began = Spent.now()
         random = np.random.default_rng(int(x_TD[0, 0]))
         latents_TK = np.searchsorted(self._ends_F, random.random((len(x_TD), self._l0), dtype=np.float32))
         latents_TK.sort(axis=1)
@@ -65,7 +87,7 @@ class Codes:
         offsets = torch.from_numpy(np.concatenate([[0], keep_TK.sum(1).cumsum()]))
         latents = torch.from_numpy(latents_TK[keep_TK])
         values = torch.from_numpy(random.lognormal(0, 1, len(latents)).astype(np.float32))
-        self.seconds += time.perf_counter() - began
+        self.spent = self.spent.plus(began.since())
         return SparseCodes(offsets, latents, values, self.num_latents)
 
 
@@ -120,27 +142,34 @@ def drawn_neighbours(_: torch.Tensor, live_F: torch.Tensor, keep: int) -> Neighb
 
 
 def build_one(folder: Path, num_features: int, num_tokens: int, l0: int) -> None:
-    effects_seconds = 0.0
+    others = dict.fromkeys(("describe_effects", "neighbours"), Spent(0, 0))
 
-    def timed_effects(*given: Any, **named: Any) -> Any:
-        nonlocal effects_seconds
-        began = time.perf_counter()
-        found = describe_effects(*given, **named)
-        effects_seconds = time.perf_counter() - began
-        return found
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            began = Spent.now()
+            found = function(*given, **named)
+            others[name] = began.since()
+            return found
 
-    build.neighbours, build.describe_effects = drawn_neighbours, timed_effects
+        return call
+
+    build.neighbours = timed("neighbours", drawn_neighbours)
+    build.describe_effects = timed("describe_effects", describe_effects)
     sae, store = Codes(num_features, l0), Rows(num_tokens, folder / "store")
     model = drawn_model()
-    began = time.perf_counter()
+    began = Spent.now()
     index = build.build_index(sae, model, store, out=folder / "index")
-    seconds = time.perf_counter() - began
+    from_codes = began.since()
+    for other in (sae.spent, *others.values()):
+        from_codes = from_codes.plus(other, -1)
     firings = int(index.overview().firings_per_token * num_tokens)
-    from_codes = seconds - sae.seconds - effects_seconds
     size = sum(path.stat().st_size for path in (folder / "index").rglob("*") if path.is_file())
     print(f"{num_features:,} features, {firings:,} firings")
-    print(f"drawing codes {sae.seconds:.0f} s, logit effects {effects_seconds:.0f} s, index {from_codes:.0f} s")
-    print(f"{firings / from_codes / 1e6:.2f} million firings per second on one thread")
+    print(f"not counted: codes {sae.spent}, effects on the logits {others['describe_effects']}")
+    print(f"from codes in memory to the finished index: {from_codes}")
+    print(f"{firings / from_codes.cpu / 1e6:.2f} million firings per second and core", end=", ")
+    print(f"{firings / from_codes.wall / 1e6:.2f} on the clock, one thread")
+    print(f"resident {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB at most")
     print(f"{size / firings:.2f} bytes per firing")
     for path in sorted((folder / "index").iterdir()):
         files = [path] if path.is_file() else list(path.iterdir())
