@@ -6,14 +6,18 @@ import json
 
 import pytest
 import torch
+from tests.steer.conftest import HOOK as SMALL_HOOK
+from tests.steer.conftest import dictionary
 from tests.steer.linear_world import HOOK, VOCABULARY, WIDTH, LinearDictionary, LinearModel
 
 from lexiscope.core.errors import InputError
 from lexiscope.index.live.changes import Mean
 from lexiscope.index.live.contexts import Contexts
 from lexiscope.steer.dose import DoseResponse, conclude, dose_response
-from lexiscope.steer.goals import Predicate, Prompts, TokenSet
+from lexiscope.steer.editing import editing
+from lexiscope.steer.goals import Likelihood, Predicate, Prompts, TokenSet, pairs
 from lexiscope.steer.intervals import wilson
+from lexiscope.steer.selection import goal_gradient
 from lexiscope.steer.side_effects import OffTarget, Rise
 from lexiscope.steer.trial import ControlPoint, Material, Point, Recommendation, Rivals, Trial, recommend
 
@@ -131,6 +135,36 @@ def test_two_features_alike_are_no_better_than_one_another(model, selection, hel
     )
     assert found.outcome == "no better than a control"
     assert "no better than difference in means or difference in means at its best" in found.verdict
+
+
+def test_examples_are_a_goal_and_the_recommendation_an_intervention(small):
+    """Oracle: the goal read inside `editing` with the intervention that comes out."""
+    sae, goal = dictionary(small), Likelihood("examples")
+    sides = [("w1 w2 w3", "a b"), ("w4 w5", "c d e")], [("w7 w8", "f g h"), ("w9 w1 w2", "k l")]
+    chosen, judged = (pairs(small, [one for one, _ in side], [other for _, other in side]) for side in sides)
+    texts = [[5, 9, 12, 30], [40, 41, 7, 8, 9], [20, 21, 22]]
+    off_target = OffTarget(small, SMALL_HOOK, Contexts.of(small, texts), sae=sae)
+    gradient_D = goal_gradient(small, SMALL_HOOK, goal, chosen)
+    feature = int((sae.directions_FD.detach() @ gradient_D).argmax())
+    found = dose_response(
+        small,
+        SMALL_HOOK,
+        feature,
+        sae.directions_FD[feature].detach(),
+        goal,
+        unit=0.5,
+        selection=Material(chosen, off_target),
+        heldout=Material(judged, off_target),
+        strengths=[0.1, 0.2],
+        limit=10.0,
+    )
+    intervention = found.intervention()
+    clean_B = goal.measure(small.logits(judged.contexts.tokens_BC), judged)
+    with editing(small, sae, intervention):
+        edited_B = goal.measure(small.logits(judged.contexts.tokens_BC), judged)
+    assert float((edited_B - clean_B).mean()) == pytest.approx(found.judged.effect.mean, abs=1e-4)
+    with pytest.raises(InputError, match="no dose of feature 1 is recommended: it breaks"):
+        found.model_copy(update={"recommended": None, "feature": 1, "verdict": "it breaks."}).intervention()
 
 
 def point(strength=1.0, low=0.5, rise=0.01):
