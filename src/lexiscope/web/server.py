@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from anyio import to_thread
 
 from lexiscope.core.errors import InputError
 from lexiscope.web.app import DEFAULT_PORT, create_app
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 _HIGHEST_PORT = 65_535
 _HEADER_BYTES = 32 * 1024
 _SECONDS_TO_FINISH = 5
+_THREADS_PER_CORE = 4
 
 
 def serve(
@@ -66,7 +70,13 @@ def serve(
         if open_browser:
             webbrowser.open(address)
         with nullcontext() if read_only else app.state.jobs.working():
-            uvicorn.Server(configuration(app)).run(sockets=[listener])
+            asyncio.run(_answer(uvicorn.Server(configuration(app)), listener))
+
+
+async def _answer(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Few threads do the work: more would keep one another from finishing, and each keeps memory of its own."""
+    to_thread.current_default_thread_limiter().total_tokens = _THREADS_PER_CORE * (os.cpu_count() or 1)
+    await server.serve(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:

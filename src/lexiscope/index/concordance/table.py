@@ -81,6 +81,6 @@ class FiringTable:
             or (len(rows) and not 0 <= rows[0] <= rows[-1] < self._num_rows)
         ):
             raise ValueError("firings that are not of this text")
-        if bool((np.diff(rows) <= 0).any()) or not bool(np.isfinite(values).all()):
+        if bool((rows[1:] <= rows[:-1]).any()) or not bool(np.isfinite(values).all()):
             raise ValueError("firings out of order, or that are no numbers")
         return np.asarray(rows, np.int64), np.asarray(values, np.float32)

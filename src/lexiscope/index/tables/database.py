@@ -41,6 +41,7 @@ class Database:
         import duckdb
 
         self._lock = threading.Lock()
+        self._of_thread = threading.local()
         self._connection = connect()
         # Without GLOBAL it would hold for no cursor, and every question would read half a megabyte of footer again.
         self._connection.execute("SET GLOBAL parquet_metadata_cache = true")
@@ -101,9 +102,11 @@ class Database:
         return {row[0]: row[1:] for row in rows}
 
     def cursor(self) -> Any:
-        """For one question; threads share the connection."""
-        with self._lock:
-            return self._connection.cursor()
+        """For one question after another; every thread has its own."""
+        if not hasattr(self._of_thread, "cursor"):
+            with self._lock:
+                self._of_thread.cursor = self._connection.cursor()
+        return self._of_thread.cursor
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         return cast(list[Row], self.cursor().execute(sql, list(values)).fetchall())

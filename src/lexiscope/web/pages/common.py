@@ -31,7 +31,8 @@ class DictionaryFacts(View):
     """Version of Lexiscope that wrote the index."""
 
 
-def library(request: Request) -> Library:
+async def library(request: Request) -> Library:
+    """Not worth a thread, and so no coroutine waits for one."""
     found: Library = request.app.state.library
     return found
 
