@@ -219,11 +219,13 @@ def test_verdicts_say_what_happened(points, final, outcome, words):
         ({"strengths": [-1.0]}, "a strength above 0"),
         ({"strengths": [0.0, 1.0]}, "0 is none"),
         ({"strengths": []}, "a strength above 0"),
+        ({"heldout": "single"}, "one prompt gives no interval"),
         ({"heldout": "selection"}, "4 documents are in selection and held-out prompts"),
     ],
 )
 def test_impossible_doses_are_refused(model, selection, heldout, changes, words):
     given = {"unit": UNIT, "selection": selection, "heldout": heldout, "strengths": [1.0]} | changes
-    given["heldout"] = selection if given["heldout"] == "selection" else given["heldout"]
+    one = Material(Prompts.of(model, [[7, 7]]), heldout.off_target)
+    given["heldout"] = {"selection": selection, "single": one}.get(changes.get("heldout"), heldout)
     with pytest.raises(InputError, match=words):
         dose_response(model, HOOK, FEATURE, torch.eye(WIDTH)[FEATURE], GOAL, **given)

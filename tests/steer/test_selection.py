@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.steer.conftest import dictionary
 from tests.steer.linear_world import HOOK, VOCABULARY, WIDTH, LinearDictionary, LinearModel
 
 from lexiscope import saes
@@ -100,6 +101,22 @@ def test_the_gradient_is_that_of_finite_differences(small):
         step_D = 1e-2 * torch.nn.functional.normalize(torch.randn(small.width, generator=random), dim=0)
         ahead, behind = (measure(small, hook, goal, prompts, sign * step_D).double().mean() for sign in (1, -1))
         assert float(gradient_D @ step_D) == pytest.approx(float(ahead - behind) / 2, rel=0.02, abs=1e-5)
+
+
+def test_examples_are_a_goal_without_direct_effects(small):
+    """Oracle: the first candidate is the feature whose dose, tried alone, moves the examples most."""
+    sae = dictionary(small)
+    goal, prompts = Likelihood("examples"), pairs(small, ["w1 w2 w3", "c d", "e f g"], ["a b", "w9 w8 w7 w6"])
+    found = select(small, sae, goal, prompts, norm=0.05, shortlist=24, random=0)
+    directions_FD = torch.nn.functional.normalize(sae.directions_FD.detach().float(), dim=1)
+    clean_B = measure(small, sae.hook, goal, prompts, None)
+    each = [float((measure(small, sae.hook, goal, prompts, 0.05 * row_D) - clean_B).mean()) for row_D in directions_FD]
+    observed = {candidate.feature: candidate.observed.mean for candidate in found.candidates}
+    assert observed == pytest.approx(dict(enumerate(each)), abs=1e-5)
+    assert list(found.signs) == ["attribution"]
+    assert {candidate.direct for candidate in found.candidates} == {None}
+    values = [candidate.value for candidate in found.candidates]
+    assert values == sorted(values, reverse=True)
 
 
 def test_direct_effects_are_the_derivative_of_log_odds_without_other_layers(model):

@@ -73,8 +73,9 @@ class OffTarget:
         self._counted_BC = contexts.text_BC[:, :-1] & contexts.text_BC[:, 1:]
         self._targets_BC = contexts.tokens_BC[:, 1:]
         self._off_BC = self._apart_from(target_tokens)
-        self._clean_BCV = self._log_probabilities()
-        self._clean_loss_BC = self._loss(self._clean_BCV)
+        logits_BCV = self._logits()
+        self._clean_BCV = logits_BCV.log_softmax(-1)
+        self._clean_loss_BC = self._loss(logits_BCV)
         self._sae = sae if sae is not None and tuple(sae.reads) == tuple(sae.writes) == (hook,) else None
         if self._sae is not None:
             self._x_TD = contexts.side_by_side(model.read(contexts.tokens_BC, [hook], contexts.attention_BC), [hook])
@@ -109,7 +110,7 @@ class OffTarget:
     @torch.no_grad()
     def rise(self, vectors: Tensor) -> Rise:
         """The perplexity alone."""
-        return self._rise(self._loss(self._log_probabilities(vectors)))
+        return self._rise(self._loss(self._logits(vectors)))
 
     @torch.no_grad()
     def effects(self, vectors: Tensor, feature: int | None = None) -> SideEffects:
@@ -118,15 +119,15 @@ class OffTarget:
         Args:
             feature: is no side effect, so it does not count among those that move.
         """
-        steered_BCV = self._log_probabilities(vectors)
-        kl_BC = (self._clean_BCV.exp() * (self._clean_BCV - steered_BCV)).sum(-1)
+        logits_BCV = self._logits(vectors)
+        kl_BC = (self._clean_BCV.exp() * (self._clean_BCV - logits_BCV.log_softmax(-1))).sum(-1)
         kl = bootstrap(_mean_by_row(kl_BC, self._counted_BC), self._seed)
         assert kl is not None
         return SideEffects(
-            kl=kl, perplexity=self._rise(self._loss(steered_BCV)), features_moved=self._moved(vectors, feature)
+            kl=kl, perplexity=self._rise(self._loss(logits_BCV)), features_moved=self._moved(vectors, feature)
         )
 
-    def _log_probabilities(self, vectors: Tensor | None = None) -> Tensor:
+    def _logits(self, vectors: Tensor | None = None) -> Tensor:
         tokens_BC, attention_BC = self._contexts.tokens_BC, self._contexts.attention_BC
         with torch.no_grad():
             if vectors is None:
@@ -134,10 +135,10 @@ class OffTarget:
             else:
                 with adding(self._model, self._hook, vectors):
                     logits_BCV = self._model.logits(tokens_BC, attention_BC)
-        return logits_BCV[:, :-1].float().log_softmax(-1).cpu()
+        return logits_BCV[:, :-1].float().cpu()
 
-    def _loss(self, log_probabilities_BCV: Tensor) -> Tensor:
-        return -log_probabilities_BCV.gather(-1, self._targets_BC[..., None])[..., 0]
+    def _loss(self, logits_BCV: Tensor) -> Tensor:
+        return logits_BCV.logsumexp(-1) - logits_BCV.gather(-1, self._targets_BC[..., None])[..., 0]
 
     def _rise(self, loss_BC: Tensor) -> Rise:
         rises = bootstrap(_mean_by_row(loss_BC - self._clean_loss_BC, self._off_BC), self._seed)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.feature import Real, Record
 from lexiscope.index.live.changes import Mean, bootstrap
@@ -72,12 +73,18 @@ class Recommendation(NamedTuple):
 
 
 class Trial:
-    """A goal on some material: what vectors do there."""
+    """A goal on some material: what vectors do there.
+
+    Raises:
+        InputError: a single prompt.
+    """
 
     def __init__(self, model: LanguageModel, hook: HookPoint, goal: Goal, material: Material, seed: int = 0) -> None:
         self.model, self.hook, self.goal, self.seed = model, hook, goal, seed
         self.prompts, self.off_target = material
         self.clean_B = measure(model, hook, goal, self.prompts, None)
+        if len(self.clean_B) < 2:
+            raise InputError("one prompt gives no interval; give at least two, and thirty for a share of any worth")
 
     @property
     def rows(self) -> int:
