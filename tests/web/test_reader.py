@@ -7,6 +7,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -112,13 +113,17 @@ def test_it_answers_as_the_functions_do(model, folder):
 def test_an_index_tells_strengths_and_means(model, folder):
     class Index:
         def summaries(self, features):
-            return {one: SimpleNamespace(max_activation=50.0, mean_activation=one / 2) for one in features}
+            return {one: SimpleNamespace(max_activation=50.0) for one in features}
+
+        means_F = np.arange(32, dtype=np.float32) / 2
 
     reader = demo_reader(model, folder)
     firing = reader.read(TEXT, Index()).tokens[4].firings[0]
     assert firing.relative == pytest.approx(firing.activation / 50, rel=1e-4)
     for one in reader.promotes("return", Index()).features:
-        assert one.at_mean == pytest.approx(one.effect * one.feature / 2)
+        assert one.at_mean == pytest.approx(one.effect * one.feature / 2, rel=1e-4)
+    strongest = [one.at_mean for one in reader.promotes("return", Index(), by="at_mean").features]
+    assert strongest == sorted(strongest, reverse=True)
 
 
 def test_directions_on_the_disk_promote_as_those_in_memory(model, folder):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from lexiscope.index.notes import Notes
+from lexiscope.web import missed
 from lexiscope.web.ablated import Ablated, measure
 from lexiscope.web.notebook import Marks, by
 from lexiscope.web.pages.common import AnyLibrary
@@ -81,6 +82,12 @@ def ablate(library: AnyLibrary, name: str, feature: int, asked: Sent) -> Ablated
     return measure(found, found.index.feature(feature), asked.author)
 
 
+def near_misses(library: AnyLibrary, name: str, feature: int, asked: Sent) -> missed.ShownMisses:
+    """Look for places where a feature almost fires, and keep them."""
+    found = library.dictionary(name)
+    return missed.measure(found, found.index.feature(feature), asked.author)
+
+
 class Action(NamedTuple):
     path: str
     do: Callable[..., Any]
@@ -89,6 +96,7 @@ class Action(NamedTuple):
 ACTIONS = (
     Action("/d/{name}/features/{feature:int}/marks.json", mark),
     Action("/d/{name}/features/{feature:int}/ablation.json", ablate),
+    Action("/d/{name}/features/{feature:int}/near-misses.json", near_misses),
 )
 
 

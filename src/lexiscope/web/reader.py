@@ -6,7 +6,8 @@ What is computed is in `lexiscope.index`; here is what a server needs around it:
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from lexiscope import saes
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.core.hookpoint import HookPoint
+from lexiscope.web.jobs.job import BusyError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from lexiscope.index.live.ablation import Window
     from lexiscope.index.live.by_example import ByExample, Marked
     from lexiscope.index.live.changes import Ablation
+    from lexiscope.index.live.near_misses import NearMisses
     from lexiscope.index.live.reading import Reading
     from lexiscope.lm.model import LanguageModel
     from lexiscope.saes.base import SparseAutoencoder
@@ -32,6 +35,8 @@ MAX_CHARACTERS = 4000
 MAX_TOKENS = 256
 MAX_WINDOWS = 64
 MAX_EXAMPLES = 32
+WRITING_SECONDS = 10.0
+"""How long a text waits for another one that is being written."""
 
 
 class TextReader:
@@ -45,6 +50,7 @@ class TextReader:
         self._index = index
         self._sae = sae
         self._turn = threading.Lock()
+        self._writing = threading.Lock()
 
     def read(self, text: str, index: FeatureIndex | None = None) -> Reading:
         """Take a text apart, of which the first 256 tokens are read.
@@ -75,36 +81,45 @@ class TextReader:
             model, sae = self._parts
             return ablate(model, sae, feature, windows, hooks=self._hooks, others=others)
 
-    def promotes(
-        self,
-        text: str,
-        index: FeatureIndex | None = None,
-        *,
-        by: By = "effect",
-        keep: int = 50,
-        means_F: Tensor | None = None,
-    ) -> Promoters:
+    def near_misses(self, feature: int, windows: Sequence[Window]) -> NearMisses:
+        """Where a feature is silent and almost fires.
+
+        Args:
+            windows: see `lexiscope.index.live.ablation.windows_at`.
+        """
+        from lexiscope.index.live.near_misses import near_misses
+
+        if not 1 <= len(windows) <= MAX_WINDOWS:
+            raise InputError(f"there are {len(windows)} places; give between 1 and {MAX_WINDOWS}")
+        with self._turn:
+            model, sae = self._parts
+            return near_misses(model, sae, feature, windows, hooks=self._hooks)
+
+    def neurons(self, layer: int) -> Tensor | None:
+        """What the neurons of a layer's MLP write; None where the model's family does not tell."""
+        with self._turn:
+            model = self._model
+            try:
+                return model.neurons(layer)
+            except InputError:
+                return None
+
+    def promotes(self, text: str, index: FeatureIndex | None = None, *, by: By = "effect", keep: int = 50) -> Promoters:
         """The features that promote a text most.
 
         Args:
-            index: for the effect at the mean activation of those that are given.
-            means_F: mean activation of every feature, to order by that effect.
+            index: for effects at the mean activation, to tell them and to order by them.
         """
+        import torch
+
         from lexiscope.index.directions.effects import promoters
 
         _check_length(text)
+        means_F = None if index is None else torch.from_numpy(index.means_F)
         with self._turn:
             matrix_DV, directions_FD, spread_F = self._effects
             tokenizer = self._model.tokenizer
-            found = promoters(matrix_DV, directions_FD, spread_F, tokenizer, text, by=by, keep=keep, means_F=means_F)
-        if index is None:
-            return found
-        means = index.summaries([one.feature for one in found.features])
-        features = [
-            one.model_copy(update={"at_mean": one.effect * means[one.feature].mean_activation})
-            for one in found.features
-        ]
-        return found.model_copy(update={"features": features})
+            return promoters(matrix_DV, directions_FD, spread_F, tokenizer, text, by=by, keep=keep, means_F=means_F)
 
     def by_example(
         self,
@@ -125,6 +140,22 @@ class TextReader:
         with self._turn:
             model, sae = self._parts
             return find_by_example(model, sae, wanted, unwanted, hooks=self._hooks, index=index, keep=keep)
+
+    @contextmanager
+    def writing(self) -> Iterator[tuple[LanguageModel, SparseAutoencoder, list[HookPoint]]]:
+        """The model, the dictionary and where it reads, to write with. One text at a time; others may read meanwhile.
+
+        Raises:
+            BusyError: another one is still being written.
+        """
+        if not self._writing.acquire(timeout=WRITING_SECONDS):
+            raise BusyError("this model is writing for somebody else; try again when it has finished")
+        try:
+            with self._turn:
+                model, sae = self._parts
+            yield model, sae, self._hooks
+        finally:
+            self._writing.release()
 
     @property
     def _hooks(self) -> list[HookPoint]:

@@ -180,10 +180,14 @@ def hole(absorbing_rows: Rows, absorbed_rows: Rows, tokens_T: NDArray[np.integer
     """Where two features fire, against what the tokens alone make one expect."""
     types, of_N = np.unique(tokens_T[absorbing_rows], return_inverse=True)
     shares = np.bincount(of_N) / max(len(absorbing_rows), 1)
-    silent = np.setdiff1d(np.flatnonzero(np.isin(tokens_T, types)), absorbing_rows, assume_unique=True)
-    type_of_silent = np.searchsorted(types, tokens_T[silent])
-    occurrences = np.bincount(type_of_silent, minlength=len(types))
-    fires = np.bincount(type_of_silent[np.isin(silent, absorbed_rows)], minlength=len(types))
+    type_V = np.full(int(tokens_T.max(initial=0)) + 1, -1, np.int32)  # tables: a text has millions of tokens
+    type_V[types] = np.arange(len(types))
+    type_T = type_V[tokens_T]
+    type_T[absorbing_rows] = -1
+    silent_T, fires_T = type_T >= 0, np.zeros(len(tokens_T), dtype=bool)
+    fires_T[absorbed_rows] = True
+    occurrences = np.bincount(type_T[silent_T], minlength=len(types))
+    fires = np.bincount(type_T[silent_T & fires_T], minlength=len(types))
     known = occurrences > 0
     together = len(np.intersect1d(absorbing_rows, absorbed_rows, assume_unique=True))
     if shares[known].sum() < 0.5:  # most of its firings are on tokens that it never leaves out

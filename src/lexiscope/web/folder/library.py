@@ -8,11 +8,12 @@ import threading
 from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lexiscope.core.artifact import Artifact, find_artifacts, open_artifact
 from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.core.manifest import MANIFEST
+from lexiscope.index.directions.clusters import Clusters
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.measure.scorecard import Scorecard
 from lexiscope.web.atlas import Places, places
@@ -88,12 +89,30 @@ class Dictionary:
         return places(self.index, self.sae) if self.sae else None
 
     @cached_property
+    def clusters(self) -> Clusters:
+        """Groups of features with close directions, worked out when they are first asked for."""
+        width = self.sae.config.get("output_width") if self.sae else None
+        return self.index.clusters(width if isinstance(width, int) else None)
+
+    @cached_property
     def notebook(self) -> Notebook:
         return Notebook(self.artifact)
 
     @cached_property
     def reader(self) -> TextReader:
         return TextReader(self.artifact, self.sae)
+
+
+class Sibling(NamedTuple):
+    """Another SAE of the same place of the same model."""
+
+    name: str
+    artifact: Artifact
+    num_features: int
+    dictionary: Dictionary | None
+    """None where it was not indexed."""
+    same_settings: bool
+    """It was trained with the same settings but for the seed."""
 
 
 def open_run(run: Path) -> Dictionary:
@@ -123,6 +142,7 @@ class Library:
         self._lock = threading.Lock()
         self._dictionaries: dict[str, Dictionary] = {}
         self._scorecards: dict[str, tuple[Artifact, Scorecard | None]] = {}
+        self._saes: list[Artifact] = []
 
     def dictionaries(self) -> list[Dictionary]:
         """What is in the folder now, in order of path. What was open before and has not changed stays open."""
@@ -137,6 +157,7 @@ class Library:
                 known = self._dictionaries.get(name)
                 found[name] = known if known and known.same_as(fresh) else fresh
             self._dictionaries = found
+            self._saes = [item for item in artifacts if item.kind == "sae"]
             self._scorecards = {
                 item.path.relative_to(self.root).as_posix(): (item, None)
                 for item in artifacts
@@ -159,6 +180,25 @@ class Library:
                 self._scorecards[name] = (artifact, scorecard)
                 found.append((name.removesuffix("/scorecard"), scorecard))
         return found
+
+    def siblings(self, dictionary: Dictionary) -> list[Sibling]:
+        """The other SAEs of the same place, when the folder was last looked through; equal settings first."""
+        if dictionary.sae is None:
+            return []
+        own = dictionary.sae
+        known = {one.sae.fingerprint: one for one in self._dictionaries.values() if one.sae}
+        found: dict[str, Sibling] = {}
+        for item in self._saes:
+            if item.fingerprint == own.fingerprint or item.fingerprint in found or _place(item) != _place(own):
+                continue
+            found[item.fingerprint] = Sibling(
+                item.path.relative_to(self.root).as_posix().removesuffix("/sae"),
+                item,
+                int(item.config["num_latents"]),
+                known.get(item.fingerprint),
+                _settings(item) == _settings(own),
+            )
+        return sorted(found.values(), key=lambda one: (not one.same_settings, one.name))
 
     def dictionary(self, name: str) -> Dictionary:
         """The dictionary of a name, as it is on disk now.
@@ -192,6 +232,18 @@ def _writing(artifact: Artifact) -> tuple[object, ...]:
     except OSError:
         return (artifact.path, artifact.fingerprint)
     return (artifact.path, artifact.fingerprint, status.st_ino, status.st_mtime_ns)
+
+
+def _place(sae: Artifact) -> tuple[object, ...]:
+    """Of which model, and where in it its directions are."""
+    model = sae.manifest["sources"].get("model", {}).get("fingerprint")
+    return (model, sae.config.get("writes"), sae.config.get("output_width"))
+
+
+def _settings(sae: Artifact) -> dict[str, object]:
+    """Everything that it was trained with but the seed."""
+    train = {key: value for key, value in sae.config.get("train", {}).items() if key not in {"seed", "data_seed"}}
+    return {"sae": sae.config.get("sae"), "train": train, "reads": sae.config.get("reads")}
 
 
 def _same(artifact: Artifact, entry: Mapping[str, Any] | None) -> bool:
