@@ -186,18 +186,18 @@ class Labels(Room):
         seen: dict[int, int] = {}
 
         def source(by: By) -> int:
-            if (found := seen.get(id(by))) is None:  # many labels share one, and hashing it takes longer than this
+            if id(by) not in seen:  # many labels share one, and hashing it takes longer than this
                 if by not in sources:
                     sources[by] = source_of(tx, by)
-                found = seen[id(by)] = sources[by]
-            return found
+                seen[id(by)] = sources[by]
+            return seen[id(by)]
 
         now, first = microseconds(), LABELS.next_id(tx)
         number, score_number = first, SCORES.next_id(tx)
         new, rows, scores = [], [], []
         for label in labels:
             made_at = now if label.created_at is None else microseconds(label.created_at)
-            by = source(label.by)
+            by = seen.get(id(label.by)) or source(label.by)
             if (identity := (label.feature, by, made_at, label.text)) in there:
                 continue
             there.add(identity)
