@@ -3,21 +3,25 @@
     python bench/clients.py RUN [--clients 100] [--seconds 120] [--pause 2]
 
 Starts `lexiscope view RUN`. Every client asks for the JSON of random features, pages of the list and searches over one
-kept connection, and reads for a while before it asks again. Prints errors, percentiles, and memory and descriptors of
-the server after a fifth of the time and at the end.
+kept connection, and reads for a while before it asks again. Prints errors, percentiles, what an answer costs the
+server's processor, and its memory and descriptors after a fifth of the time and at the end, everybody still there.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -69,34 +73,57 @@ async def visit(
         await asyncio.sleep(chance.uniform(0, 2 * pause))
 
 
-def state(process: int) -> tuple[float, int]:
-    """Resident megabytes and open descriptors."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    resident = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-    return resident / 1024, len(list(Path(f"/proc/{process}/fd").iterdir()))
+class State(NamedTuple):
+    """Of the server: resident megabytes, open descriptors, seconds of processor time."""
+
+    resident: float
+    descriptors: int
+    seconds: float
+
+    @classmethod
+    def of(cls, process: int) -> Self:
+        own = Path(f"/proc/{process}")
+        resident = next(line for line in (own / "status").read_text().splitlines() if line.startswith("VmRSS"))
+        ticks = (own / "stat").read_text().rpartition(")")[2].split()[11:13]
+        seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return cls(int(resident.split()[1]) / 1024, len(list((own / "fd").iterdir())), seconds)
 
 
 async def measure(port: int, process: int, given: argparse.Namespace) -> None:
     home = json.loads((await Client(port).get("/.json"))[1])
     name, num_features = home["dictionaries"][0]["name"], home["dictionaries"][0]["num_features"]
     seen: list[tuple[str, float]] = []
+    start = State.of(process)
     until = time.monotonic() + given.seconds
-    visits = [
-        asyncio.create_task(visit(Client(port), name, num_features, until, given.pause, seen))
-        for _ in range(given.clients)
-    ]
+    clients = [Client(port) for _ in range(given.clients)]
+    visits = [asyncio.create_task(visit(one, name, num_features, until, given.pause, seen)) for one in clients]
     await asyncio.sleep(given.seconds / 5)
-    early = state(process)
+    early = State.of(process)
     await asyncio.gather(*visits)
-    late = state(process)
+    late = State.of(process)
     kinds = Counter(kind for kind, _ in seen)
     print(f"{len(seen)} requests in {given.seconds:.0f} s: {dict(kinds)}")
     for kind in ("feature", "list", "search"):
         times = [seconds * 1e3 for of, seconds in seen if of == kind]
         p50, p95 = np.percentile(times, [50, 95])
         print(f"{kind:<10}p50 {p50:6.0f} ms   p95 {p95:6.0f} ms   most {max(times):6.0f} ms")
-    print(f"resident {early[0]:.0f} MB, then {late[0]:.0f} MB ({late[0] / early[0] - 1:+.1%})")
-    print(f"open descriptors {early[1]}, then {late[1]}")
+    print(f"all       p95 {np.percentile([seconds * 1e3 for _, seconds in seen], 95):6.0f} ms")
+    print(f"{(late.seconds - start.seconds) / len(seen) * 1e3:.1f} ms of processor time each")
+    print(f"resident {early.resident:.0f} MB, then {late.resident:.0f} MB ({late.resident / early.resident - 1:+.1%})")
+    print(f"open descriptors {early.descriptors}, then {late.descriptors}")
+
+
+@contextlib.contextmanager
+def served(run: Path) -> Iterator[tuple[int, int]]:
+    """`lexiscope view` of a run: its port and its process."""
+    command = [sys.executable, "-m", "lexiscope.cli.main", "view", str(run), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = next(line.split()[-1] for line in server.stdout if "http://" in line)
+        try:
+            yield int(address.rstrip("/").rpartition(":")[2]), server.pid
+        finally:
+            server.terminate()
 
 
 def main() -> None:
@@ -106,14 +133,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--pause", type=float, default=2, help="seconds that a client reads, on average")
     given = parser.parse_args()
-    command = [sys.executable, "-m", "lexiscope.cli.main", "view", str(given.run), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        address = next(line.split()[-1] for line in server.stdout if "http://" in line)
-        try:
-            asyncio.run(measure(int(address.rstrip("/").rpartition(":")[2]), server.pid, given))
-        finally:
-            server.terminate()
+    with served(given.run) as (port, process):
+        asyncio.run(measure(port, process, given))
 
 
 if __name__ == "__main__":

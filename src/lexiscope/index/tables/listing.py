@@ -5,6 +5,7 @@ F features, K tokens kept of each, V vocabulary, M features that match.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,7 @@ class Listing:
 
     Attributes:
         columns: by name, as in ``features.parquet``; int64 or float32 [F].
-        tokens: by name of the list, int32 [K, F], -1 where there are fewer.
+        tokens: by name of the list, K columns int32 [F], -1 where there are fewer.
         live_L: int32, the features that fire, ascending.
         unusual: how far each lies from the middle of them all.
 
@@ -80,8 +81,8 @@ class Listing:
         if any(np.ma.is_masked(column) for column in found.values()):
             raise ValueError("features with numbers missing")
         self.columns: dict[str, NDArray[Any]] = {name: np.asarray(found[name]) for name in (*NUMBERS, *SHAPES, *KINDS)}
-        self.tokens: dict[str, NDArray[np.int32]] = {
-            name: np.stack([found[f"{name}_{n}"] for n in range(TOKENS_SEARCHED)]) for name in LISTS
+        self.tokens: dict[str, list[NDArray[np.int32]]] = {
+            name: [found[f"{name}_{n}"] for n in range(TOKENS_SEARCHED)] for name in LISTS
         }
         self.dead_F = self.columns["firings"] == 0
         self.live_L = np.flatnonzero(~self.dead_F).astype(np.int32)
@@ -131,9 +132,8 @@ class Listing:
         wanted_V[list(tokens)] = True
         wanted_V[-1] = False
         found_F = np.zeros(self.num_features, dtype=bool)
-        for table_KF in self.tokens.values():
-            for column_F in table_KF:
-                found_F |= wanted_V.take(column_F)
+        for column_F in itertools.chain(*self.tokens.values()):
+            found_F |= wanted_V.take(column_F)
         return found_F
 
     @property
@@ -158,7 +158,9 @@ class Listing:
         if len(chosen) and chosen.min() < 0:
             raise IndexError("features have no negative numbers")
         numbers = (self.columns[name][chosen].tolist() for name in NUMBERS)
-        lists = (_without_gaps(self.tokens[name][:TOKENS_SHOWN, chosen].T.tolist()) for name in LISTS)
+        lists = (
+            _joined([column_F[chosen].tolist() for column_F in self.tokens[name][:TOKENS_SHOWN]]) for name in LISTS
+        )
         return [Listed(*row) for row in zip(chosen.tolist(), *numbers, *lists, strict=True)]
 
     def _order(self, sort: SortKey, descending: bool) -> NDArray[np.int32]:
@@ -180,8 +182,9 @@ class Listing:
         return self.columns["firings" if sort == "density" else sort]
 
 
-def _without_gaps(rows: list[list[int]]) -> list[list[int]]:
-    return [[token for token in row if token >= 0] for row in rows]
+def _joined(columns: list[list[int]]) -> list[list[int]]:
+    """Columns as rows, without gaps."""
+    return [[token for token in row if token >= 0] for row in zip(*columns, strict=True)]
 
 
 def token_class(piece: str) -> TokenClass:
