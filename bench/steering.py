@@ -46,6 +46,9 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a folder with store/, sae/ and index/")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--density", type=float, default=0.01, help="how often the features fire, but for those that fire most"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     sae, store = saes.load(given.run / "sae"), ActivationStore.open(given.run / "store")
@@ -53,19 +56,22 @@ def main() -> None:
     model = LanguageModel(store.artifact.manifest["sources"]["model"]["name"])
     model._end_ids = set  # type: ignore[method-assign]  # noqa: SLF001  every round generates as many tokens
     dictionaries = {sae.config.architecture: sae, "jumprelu": as_jumprelu(sae, store)}
-    features = [row.feature for row in index.features("firings", limit=8).features]
+    live, most = index.live(), index.features("firings", limit=8).features
+    densities = index.summaries(live)
+    usual = sorted(live, key=lambda feature: abs(densities[feature].density - given.density))[:8]
     edits: dict[str, list[AnyIntervention]] = {
-        "clamp one feature": [Clamp(features=features[0], to="0.1max")],
-        "clamp eight features": [Clamp(features=features, to="0.1max")],
-        "scale": [Scale(features=features[0], by=2)],
-        "add": [Add(features=features[0], by="0.1max")],
-        "ablate": [Ablate(features=features[0])],
-        "cap": [Cap(features=features[0], to="0.1max")],
-        "patch a feature": [Patch(source="def f(x):", features=features[0], from_position=-1, tokens="all")],
+        "clamp one feature": [Clamp(features=usual[0], to="0.1max")],
+        "clamp eight features": [Clamp(features=usual, to="0.1max")],
+        "clamp the eight that fire most": [Clamp(features=[row.feature for row in most], to="0.1max")],
+        "scale": [Scale(features=usual[0], by=2)],
+        "add": [Add(features=usual[0], by="0.1max")],
+        "ablate": [Ablate(features=usual[0])],
+        "cap": [Cap(features=usual[0], to="0.1max")],
+        "patch a feature": [Patch(source="def f(x):", features=usual[0], from_position=-1, tokens="all")],
         "patch the whole set": [Patch(source="def f(x):", from_position=-1, tokens="all")],
         "two clamps, generated tokens": [
-            Clamp(features=features[0], to="0.1max", tokens="generated"),
-            Clamp(features=features[1], to="0.1max", tokens="generated"),
+            Clamp(features=usual[0], to="0.1max", tokens="generated"),
+            Clamp(features=usual[1], to="0.1max", tokens="generated"),
         ],
     }
     blocks: dict[str, Block] = {"the model alone, again": contextlib.nullcontext}

@@ -68,26 +68,36 @@ class Activation(activation.Activation):
     def reader(
         self, latents: Sequence[int], centre_D: Tensor, W_FD: Tensor, b_F: Tensor
     ) -> Callable[[Tensor], Tensor] | None:
-        """For a token or a few, as in generation: a latent without a positive score does not fire, so that nothing else
-        is looked at; another fires if it is no smaller than the k-th of all.
+        """For a token or a few, as in generation, a latent is looked up by how many others have a larger score.
+
+        Most often it has none above 0 itself, or k of the first eighth of the others are larger; then the rest of the
+        encoder is not multiplied.
         """
         if self.training:
             return None
-        chosen, k = list(latents), min(self.options.k, self.num_latents)
-        W_JD, b_J = W_FD.detach()[chosen], b_F.detach()[chosen]
+        chosen, k, first = list(latents), self.options.k, self.num_latents // 8
+        W_FD, b_F, centre_D = W_FD.detach(), b_F.detach(), centre_D.detach()
+        W_JD, b_J = W_FD[chosen], b_F[chosen]
+        self_F = torch.zeros_like(b_F)
+        self_F[chosen] = torch.inf  # the chosen ones are counted apart: they must not be larger than themselves
+        others_F = b_F - self_F
 
         @torch.no_grad()
         def read(x_TD: Tensor) -> Tensor:
-            if x_TD.shape[0] * self.num_latents > FEW_SCORES:
+            if len(x_TD) * self.num_latents > FEW_SCORES:
                 return columns(self.encode(x_TD, centre_D, W_FD, b_F), chosen)
             centred_TD = x_TD - centre_D
             scores_TJ = torch.addmm(b_J, centred_TD, W_JD.T).relu_()
             if not bool(scores_TJ.any()):
                 return scores_TJ
-            all_TF = torch.addmm(b_F, centred_TD, W_FD.T)
-            floor_T1 = all_TF.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
-            scores_TJ = all_TF[:, chosen].relu_()
-            return scores_TJ * (scores_TJ >= floor_T1)
+            larger_TJ = (scores_TJ[:, None] > scores_TJ[:, :, None]).sum(2)
+            for part in (slice(first), slice(first, None)):
+                part_TF = torch.addmm(others_F[part], centred_TD, W_FD[part].T)
+                larger_TJ += (part_TF[:, None] > scores_TJ[:, :, None]).sum(2)
+                fires_TJ = (larger_TJ < k) & (scores_TJ > 0)
+                if not bool(fires_TJ.any()):
+                    break
+            return scores_TJ * fires_TJ
 
         return read
 
