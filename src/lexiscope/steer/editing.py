@@ -16,8 +16,8 @@ a pass in the middle of a text knows at which position it starts. What is added 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from lexiscope.core.config import quoted
 from lexiscope.core.errors import InputError
@@ -32,7 +32,6 @@ from lexiscope.steer.interventions import AnyIntervention
 from lexiscope.steer.strength import Units
 
 
-@contextmanager
 def editing(
     model: LanguageModel,
     sae: SparseAutoencoder,
@@ -44,7 +43,7 @@ def editing(
     hooks: Sequence[HookPoint] = (),
     allow_dead: bool = False,
     other_model: bool = False,
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Inside the block, the model runs with its features changed. Blocks of several dictionaries nest.
 
     Args:
@@ -61,6 +60,36 @@ def editing(
         InputError: an unknown or dead feature, interventions that contradict each other, a dictionary of another
             model, width or hook point; in the forward pass, rows, positions or a source that are not there.
     """
+    editor = prepare(
+        model,
+        sae,
+        interventions,
+        units=units,
+        error=error,
+        prompt_tokens=prompt_tokens,
+        hooks=hooks,
+        allow_dead=allow_dead,
+        other_model=other_model,
+    )
+    return editor.at_work()
+
+
+def prepare(
+    model: LanguageModel,
+    sae: SparseAutoencoder,
+    interventions: Sequence[AnyIntervention] | AnyIntervention,
+    *,
+    units: Units | FeatureIndex | None = None,
+    error: ErrorTerm = "keep",
+    prompt_tokens: int | Sequence[int] | None = None,
+    hooks: Sequence[HookPoint] = (),
+    allow_dead: bool = False,
+    other_model: bool = False,
+) -> Editor:
+    """What `editing` does before its block: everything is looked up and checked, nothing is changed yet.
+
+    For several blocks one after another, such as one for each token of a text that is streamed.
+    """
     units = Units(units) if isinstance(units, FeatureIndex) else units
     given = [interventions] if isinstance(interventions, AnyIntervention) else list(interventions)
     if error not in ("keep", "drop"):
@@ -74,6 +103,4 @@ def editing(
     for pair in checks.contradictions(given):
         if checks.certain(given[pair[0]], given[pair[1]]):
             raise checks.contradiction(given, pair)
-    editor = Editor(model, sae, places, given, units, error, prompt_tokens)
-    with model.splice(editor.replacements() if given else {}):
-        yield
+    return Editor(model, sae, places, given, units, error, prompt_tokens)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ class _Change(NamedTuple):
 
 
 class Editor:
-    """The replacements of one block."""
+    """Interventions on one dictionary, ready for work. The text of one block after another is taken to go on."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Editor:
         error: ErrorTerm,
         prompt_tokens: int | Sequence[int] | None,
     ) -> None:
-        self._model, self._sae, self._places = model, sae, places
+        self._model, self._sae, self._places, self._given = model, sae, places, given
         self._drops = error == "drop"
         self._several = len(places.reads) > 1
         self._chooser = Chooser(model, given, prompt_tokens)
@@ -94,9 +95,13 @@ class Editor:
         self._chosen: Chosen | None = None
         self._change: _Change | None = None
 
+    def at_work(self) -> AbstractContextManager[None]:
+        """Inside the block, the model's features are changed."""
+        return self._model.splice(self.replacements())
+
     def replacements(self) -> dict[HookPoint, Callable[[Tensor], Tensor]]:
-        """For `LanguageModel.splice`."""
-        hooks = dict.fromkeys([*self._places.reads, *self._places.writes])
+        """For `LanguageModel.splice` or `install`."""
+        hooks = dict.fromkeys([*self._places.reads, *self._places.writes] if self._given else [])
         return {hook: functools.partial(self._visit, hook) for hook in hooks}
 
     def _visit(self, hook: HookPoint, x_BCD: Tensor) -> Tensor:

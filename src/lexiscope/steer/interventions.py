@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, Field, InstanceOf, ValidationError
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.config import describe, quoted
@@ -43,13 +43,7 @@ def _read_features(given: Any) -> Any:
 Features = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], BeforeValidator(_read_features)]
 
 
-def _write_source(source: str | SparseCodes) -> str:
-    if isinstance(source, SparseCodes):
-        raise InputError("codes can't be written into a recipe; give the prompt that they come from")
-    return source
-
-
-Source = Annotated[str | InstanceOf[SparseCodes], PlainSerializer(_write_source)]
+Source = str | InstanceOf[SparseCodes]
 """A prompt, or the codes of one: a row for every token that the model reads, BOS too (`lexiscope.steer.source`)."""
 
 

@@ -22,7 +22,8 @@ from lexiscope.core.errors import InputError
 from lexiscope.index.feature_index import FeatureIndex
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?"
-_WRITTEN = re.compile(rf"(?P<times>{_NUMBER})\s*(?:(?P<unit>max|mean)|q(?P<quantile>\d?\.\d+|[01]))?", re.ASCII)
+_SHARE = r"\d?\.?\d+(?:[eE]-\d{1,3})?"
+_WRITTEN = re.compile(rf"(?P<times>{_NUMBER})\s*(?:(?P<unit>max|mean)|q(?P<quantile>{_SHARE}))?", re.ASCII)
 Unit = Literal["activation", "max", "mean", "quantile"]
 
 
@@ -64,10 +65,11 @@ class Strength(BaseModel):
         """What `read` reads."""
         if self.unit == "activation":
             return self.times
-        return f"{self.times:g}" + (f"q{self.quantile:g}" if self.unit == "quantile" else self.unit)
+        times = repr(self.times).removesuffix(".0")
+        return times + (f"q{self.quantile!r}" if self.unit == "quantile" else self.unit)
 
     def __str__(self) -> str:
-        return f"{self.times:g}" if self.unit == "activation" else str(self.written())
+        return str(self.written())
 
 
 AnyStrength = Annotated[Strength, BeforeValidator(Strength.read), PlainSerializer(lambda given: given.written())]
