@@ -193,7 +193,7 @@ def _other_artifacts(victims: Victims) -> list[Bundle]:
         Bundle(
             "index",
             "tables that are pickles",
-            _artifact(victims, "index", _replaced("features.parquet", pickled)),
+            _artifact(victims, "index", _replaced("features/0000000000.parquet", pickled)),
             "is damaged",
         ),
         Bundle("index", "column names that are SQL", _artifact(victims, "index", columns), "has not the columns"),

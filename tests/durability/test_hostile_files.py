@@ -197,23 +197,23 @@ def lie(folder: Path, file: str, sql: str) -> None:
     reseal(folder)
 
 
-FIRINGS = "firings/0000000000.parquet"
+FEATURES, FIRINGS = "features/0000000000.parquet", "firings/0000000000.parquet"
 LIES = {
     (
         "index",
-        "features.parquet",
+        FEATURES,
         "SELECT * REPLACE (list_concat(frequent_tokens, [1]) AS frequent_tokens) FROM {t}",
     ): 0,
-    ("index", "features.parquet", "SELECT * REPLACE ([2147483647, -5]::INTEGER[] AS promoted_tokens) FROM {t}"): 0,
-    ("index", "features.parquet", "SELECT * REPLACE (NULL::FLOAT[] AS kind_shares) FROM {t}"): "is damaged",
-    ("index", "features.parquet", "SELECT * REPLACE ('nan'::FLOAT AS max_activation) FROM {t}"): 0,
-    ("index", "features.parquet", "SELECT * REPLACE (99999999999::BIGINT AS max_row) FROM {t}"): "is damaged",
-    ("index", "features.parquet", "SELECT * REPLACE ([3, -9]::INTEGER[] AS neighbour_features) FROM {t}"): "is damaged",
-    ("index", "features.parquet", "SELECT * REPLACE (NULL::BIGINT AS firings) FROM {t}"): "is damaged",
-    ("index", "features.parquet", "SELECT * REPLACE (7::INTEGER AS feature) FROM {t}"): "is damaged",
-    ("index", "features.parquet", "SELECT * FROM {t} LIMIT 3"): "does not fit its manifest",
-    ("index", "features.parquet", "SELECT t.* FROM {t} t, range(2000)"): "does not fit its manifest",
-    ("index", "features.parquet", "SELECT feature FROM {t}"): "has not the columns",
+    ("index", FEATURES, "SELECT * REPLACE ([2147483647, -5]::INTEGER[] AS promoted_tokens) FROM {t}"): 0,
+    ("index", FEATURES, "SELECT * REPLACE (NULL::FLOAT[] AS kind_shares) FROM {t}"): "is damaged",
+    ("index", FEATURES, "SELECT * REPLACE ('nan'::FLOAT AS max_activation) FROM {t}"): 0,
+    ("index", FEATURES, "SELECT * REPLACE (99999999999::BIGINT AS max_row) FROM {t}"): "is damaged",
+    ("index", FEATURES, "SELECT * REPLACE ([3, -9]::INTEGER[] AS neighbour_features) FROM {t}"): "is damaged",
+    ("index", FEATURES, "SELECT * REPLACE (NULL::BIGINT AS firings) FROM {t}"): "is damaged",
+    ("index", FEATURES, "SELECT * REPLACE (7::INTEGER AS feature) FROM {t}"): "is damaged",
+    ("index", FEATURES, "SELECT * FROM {t} LIMIT 3"): "does not fit its manifest",
+    ("index", FEATURES, "SELECT t.* FROM {t} t, range(2000)"): "does not fit its manifest",
+    ("index", FEATURES, "SELECT feature FROM {t}"): "has not the columns",
     ("index", FIRINGS, 'SELECT * REPLACE ("row" + 1000000 AS "row") FROM {t}'): "is damaged",
     ("index", FIRINGS, 'SELECT * REPLACE (-"row" AS "row") FROM {t}'): "is damaged",
     ("index", FIRINGS, 'SELECT * REPLACE (NULL::BIGINT AS "row") FROM {t}'): "is damaged",

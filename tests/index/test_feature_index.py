@@ -83,7 +83,7 @@ def test_a_dead_feature_says_so_and_is_otherwise_empty(built):
 def test_a_damaged_file_is_one_clear_error(built, tmp_path):
     copy = tmp_path / "index"
     shutil.copytree(built.artifact.path, copy)
-    file = copy / "features.parquet"
+    file = copy / "features/0000000000.parquet"
     file.write_bytes(b"x" * file.stat().st_size)
     with pytest.raises(ArtifactError, match="damaged"):
         FeatureIndex.open(copy)

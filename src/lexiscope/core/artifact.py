@@ -23,7 +23,7 @@ LANDMARKS = {
     "store": "statistics.safetensors",
     "sae": "sae.safetensors",
     "scorecard": "scorecard.json",
-    "index": "features.parquet",
+    "index": "features/0000000000.parquet",
     "index-part": "part.safetensors",
     "record": "fired/0000.parquet",
 }

@@ -52,7 +52,7 @@ def trouble(path: Path, error: Exception, remedy: str) -> Exception:
     return ArtifactError(f"{path} is damaged; {remedy}")
 
 
-def scan(path: Path) -> str:
-    """The SQL that reads one Parquet file, whatever characters its path has."""
-    quoted = literal(path).replace("'", "''")
-    return f"read_parquet('{quoted}')"
+def scan(*paths: Path) -> str:
+    """The SQL that reads Parquet files one after another, whatever characters their paths have."""
+    quoted = (literal(path).replace("'", "''") for path in paths)
+    return "read_parquet([{}])".format(", ".join(f"'{path}'" for path in quoted))

@@ -39,7 +39,7 @@ from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.parts import KIND as PART_KIND
 from lexiscope.index.parts import Share, read_parts, write_part
 from lexiscope.index.tables.summary import Summary, TextFacts
-from lexiscope.index.tables.write import DOCUMENTS, FEATURES, TOKENS, write_documents, write_features, write_tokens
+from lexiscope.index.tables.write import DOCUMENTS, TOKENS, write_documents, write_features, write_tokens
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 
@@ -84,7 +84,7 @@ def build_index(
         summary = _write_firings(draft.path, collected, facts, config, progress)
         live_F = torch.from_numpy(summary.firings_B > 0)
         beside = neighbours(sae.directions_FD.detach(), live_F, config.neighbours)
-        write_features(draft.path / FEATURES, summary, store.num_tokens, effects, beside)
+        write_features(draft.path, summary, store.num_tokens, effects, beside)
         collected.sample.write(draft.path)
         write_text(draft.path, text)
         write_tokens(draft.path / TOKENS, model.tokenizer, np.bincount(text.tokens_T, minlength=facts.vocab_size))

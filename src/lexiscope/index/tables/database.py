@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +17,7 @@ from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.parquet import connect, scan, trouble
 from lexiscope.index.tables.listing import COLUMNS as COLUMNS_OF_LISTING
-from lexiscope.index.tables.write import COLUMNS
+from lexiscope.index.tables.write import COLUMNS, FEATURES
 
 Row = tuple[Any, ...]
 
@@ -43,14 +45,17 @@ class Database:
         self._lock = threading.Lock()
         self._of_thread = threading.local()
         self._connection = connect()
+        self._features = _files(artifact, FEATURES)
+        self._lows = [int(path.stem) for path in self._features] if len(self._features) > 1 else [0]
         # Without GLOBAL it would hold for no cursor, and every question would read half a megabyte of footer again.
         self._connection.execute("SET GLOBAL parquet_metadata_cache = true")
         try:
             for name, columns in COLUMNS.items():
                 view = name.removesuffix(".parquet")
-                self._connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {scan(artifact.file(name))}")
+                paths = _files(artifact, name)
+                self._connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {scan(*paths)}")
                 if {column: kind for column, kind, *_ in self._rows(f"DESCRIBE {view}")} != columns:
-                    raise ArtifactError(f"{artifact.file(name)} has not the columns of an index; build the index again")
+                    raise ArtifactError(f"{paths[0]} has not the columns of an index; build the index again")
             # A small file may claim to hold a lot.
             (features, tokens, longest), *_ = self._rows(_MEASURE)
             if features != num_features or tokens > MOST_TOKENS or (longest or 0) > MOST_PIECE_BYTES:
@@ -77,7 +82,8 @@ class Database:
 
     def details(self, feature: int) -> dict[str, Any]:
         """The lists of a feature, by column."""
-        cursor = self.cursor().execute(f"SELECT {_DETAILS} FROM features WHERE feature = {int(feature)}")
+        path = self._features[bisect_right(self._lows, feature) - 1]
+        cursor = self.cursor().execute(f"SELECT {_DETAILS} FROM {scan(path)} WHERE feature = {int(feature)}")
         names = [column[0] for column in cursor.description]
         return dict(zip(names, cursor.fetchone(), strict=True))
 
@@ -110,6 +116,13 @@ class Database:
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         return cast(list[Row], self.cursor().execute(sql, list(values)).fetchall())
+
+
+def _files(artifact: Artifact, table: str) -> list[Path]:
+    """One file, or those of a folder in order; older indexes have all features in one file."""
+    name = table.removesuffix(".parquet")
+    parts = sorted(file for file in artifact.manifest["files"] if file.startswith(f"{name}/"))
+    return [artifact.file(file) for file in parts or [f"{name}.parquet"]]
 
 
 def _numbers(numbers: Sequence[int]) -> str:

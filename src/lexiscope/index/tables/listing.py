@@ -46,7 +46,7 @@ COLUMNS = ", ".join(
         *(f"coalesce({name}[{n + 1}], -1) AS {name}_{n}" for name in LISTS for n in range(TOKENS_SEARCHED)),
     ]
 )
-"""What to ask ``features.parquet`` for."""
+"""What to ask ``features/*.parquet`` for."""
 
 
 class Listed(NamedTuple):
@@ -67,7 +67,7 @@ class Listing:
     """The columns. Safe to share between threads.
 
     Attributes:
-        columns: by name, as in ``features.parquet``; int64 or float32 [F].
+        columns: by name, as in ``features/*.parquet``; int64 or float32 [F].
         tokens: by name of the list, K columns int32 [F], -1 where there are fewer.
         live_L: int32, the features that fire, ascending.
         unusual: how far each lies from the middle of them all.
@@ -120,6 +120,13 @@ class Listing:
             first_F = self.tokens["frequent_tokens"][0]
             met_F &= (first_F >= 0) & (classes_V[first_F] == TOKEN_CLASSES.index(filters.token_class))
         return met_F
+
+    def main_kinds(self, features: Sequence[int]) -> list[int | None]:
+        """For each the ordinal of the kind of document that at least half of its firings are in."""
+        chosen = np.array(features, np.int64)
+        mostly = self.columns["kind_share"][chosen] >= _MOSTLY
+        kinds = self.columns["kind"][chosen]
+        return [kind if most else None for kind, most in zip(kinds.tolist(), mostly.tolist(), strict=True)]
 
     def _limited(self, name: str) -> NDArray[Any]:
         if name == "density":

@@ -26,22 +26,25 @@ def column_of_text(texts: Sequence[str]) -> NDArray[np.object_]:
     return column
 
 
-def write_parquet(path: Path, columns: Mapping[str, NDArray[Any]], types: Mapping[str, str]) -> None:
+def write_parquet(
+    path: Path,
+    columns: Mapping[str, NDArray[Any]],
+    types: Mapping[str, str],
+    terms: Mapping[str, str] | None = None,
+    rows_per_group: int = ROWS_PER_GROUP,
+) -> None:
     """Write columns of equal length as one Parquet file, rows in the order given.
 
     Args:
         types: DuckDB type of each column; the file has exactly these columns in this order.
+        terms: the SQL that makes each of them, where they are not what is given.
     """
-    with connect() as connection:
+    target = str(path).replace("'", "''")
+    options = f"FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, ROW_GROUP_SIZE {rows_per_group}"
+    chosen = ", ".join((terms or {}).get(name, name) for name in types)
+    with connect(threads=1) as connection:  # a second thread makes it no faster
         connection.execute(f"CREATE TABLE rows ({', '.join(f'{name} {kind}' for name, kind in types.items())})")
         batch = dict(columns)
         connection.register("batch", batch)
-        connection.execute(f"INSERT INTO rows SELECT {', '.join(types)} FROM batch")  # noqa: S608 - names are our own
-        copy_to_parquet(connection, "rows", path)
-
-
-def copy_to_parquet(connection: Any, table: str, path: Path) -> None:
-    """Write a table of a connection as a Parquet file."""
-    target = str(path).replace("'", "''")
-    options = f"FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, ROW_GROUP_SIZE {ROWS_PER_GROUP}"
-    connection.execute(f"COPY {table} TO '{target}' ({options})")
+        connection.execute(f"INSERT INTO rows SELECT {chosen} FROM batch")  # noqa: S608 - names are our own
+        connection.execute(f"COPY rows TO '{target}' ({options})")

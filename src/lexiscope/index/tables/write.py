@@ -1,12 +1,13 @@
 """The tables of an index beside its firings and its text. ``docs/formats.md`` specifies columns and their meaning.
 
-- ``features.parquet``: one row per latent, in order: what lists sort, filter and search by.
+- ``features/LOW.parquet``: one row per latent from LOW on, in order: what lists sort, filter and search by, and what
+  directions do. Several files of small row groups, as what a question costs grows with the rows of a group and, for
+  every column, with the groups of a file.
 - ``tokens.parquet``: every token id with its text and how often it occurs, so that a reader needs no tokenizer.
 - ``documents.parquet``: every document that was read.
 
 F features, K entries of a list.
 """
-# ruff: noqa: S608 - what is put into SQL here are names of our own
 
 from __future__ import annotations
 
@@ -17,16 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lexiscope.core.parquet import connect
 from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.index.directions.effects import EffectShapes, LogitEffects
 from lexiscope.index.directions.neighbours import Neighbours
-from lexiscope.index.tables.parquet import column_of_text, copy_to_parquet, write_parquet
+from lexiscope.index.tables.parquet import column_of_text, write_parquet
 from lexiscope.index.tables.rounding import rounded
 from lexiscope.index.tables.summary import Summary
 from lexiscope.text.tokenizer import Tokenizer
 
-FEATURES, TOKENS, DOCUMENTS = "features.parquet", "tokens.parquet", "documents.parquet"
+FEATURES, TOKENS, DOCUMENTS = "features", "tokens.parquet", "documents.parquet"
 
 COLUMNS = {
     FEATURES: {
@@ -58,21 +58,25 @@ COLUMNS = {
     TOKENS: {"token": "INTEGER", "piece": "VARCHAR", "occurrences": "BIGINT"},
     DOCUMENTS: {"document": "INTEGER", "id": "VARCHAR", "kind": "VARCHAR", "licence": "VARCHAR", "heldout": "BOOLEAN"},
 }
-"""File → column → DuckDB type."""
+"""Table → column → DuckDB type."""
 _SHAPES = ("low", "high", "std", "skewness", "kurtosis")
 LIST_BITS = 13
 """Significant bits of what is in lists, four decimal digits: shares, cosines and effects, to be looked at."""
-_FEATURES_AT_ONCE = 1 << 16
+FEATURES_PER_FILE, _FEATURES_PER_GROUP = 1 << 16, 1 << 11
+
+
+def features_file(low: int) -> str:
+    return f"{FEATURES}/{low:010d}.parquet"
 
 
 def write_features(
-    path: Path,
+    folder: Path,
     summary: Summary,
     num_tokens: int,
     effects: tuple[LogitEffects, EffectShapes] | None,
     neighbours: Neighbours,
 ) -> None:
-    """Write ``features.parquet``: one row per latent, in order. Without ``effects`` their columns are empty."""
+    """Write ``features/*.parquet``: one row per latent, in order. Without ``effects`` their columns are empty."""
     firings_F = summary.firings_B
     ends, shapes = effects or (None, None)
     lists: dict[str, NDArray[Any]] = {
@@ -101,25 +105,18 @@ def write_features(
         "documents": summary.documents_B,
         **({f"effects_{name}": getattr(shapes, f"{name}_F").numpy() for name in _SHAPES} if shapes else {}),
     }
-    columns = COLUMNS[FEATURES]
-    with connect(threads=1) as connection:
-        connection.execute(f"CREATE TABLE features ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
-        connection.begin()  # committed one by one, batches take four times as long
-        for start in range(0, len(firings_F), _FEATURES_AT_ONCE):
-            rows = slice(start, start + _FEATURES_AT_ONCE)
-            batch = {name: np.ascontiguousarray(column[rows]) for name, column in numbers.items()}
-            terms = {name: name if name in numbers else "NULL" for name in columns}
-            for name, table_FK in lists.items():
-                length = lengths[name][rows] if name in lengths else None
-                part_FK = table_FK[rows]
-                if part_FK.dtype == np.float32:
-                    part_FK = rounded(part_FK, LIST_BITS)
-                terms[name] = _add_lists(batch, name, part_FK, length)
-            connection.register("batch", batch)
-            connection.execute(f"INSERT INTO features SELECT {', '.join(terms[name] for name in columns)} FROM batch")
-            connection.unregister("batch")
-        connection.commit()
-        copy_to_parquet(connection, "features", path)
+    (folder / FEATURES).mkdir()
+    for low in range(0, max(len(firings_F), 1), FEATURES_PER_FILE):
+        rows = slice(low, low + FEATURES_PER_FILE)
+        batch = {name: np.ascontiguousarray(column[rows]) for name, column in numbers.items()}
+        terms = {name: name if name in numbers else "NULL" for name in COLUMNS[FEATURES]}
+        for name, table_FK in lists.items():
+            length = lengths[name][rows] if name in lengths else None
+            part_FK = table_FK[rows]
+            if part_FK.dtype == np.float32:
+                part_FK = rounded(part_FK, LIST_BITS)
+            terms[name] = _add_lists(batch, name, part_FK, length)
+        write_parquet(folder / features_file(low), batch, COLUMNS[FEATURES], terms, _FEATURES_PER_GROUP)
 
 
 def _add_lists(
