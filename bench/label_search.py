@@ -1,11 +1,14 @@
 """Labels of a large dictionary: how fast they are written down, and how fast they are found again.
 
-    python bench/label_search.py [--labels 1000000] [--queries 100] [--keep FILE]
+    python bench/label_search.py [--labels 1000000] [--queries 100] [--keep FILE] [--meaning]
 
 Labels are made of the words of the package, as frequent as in text (Zipf): the most frequent is in a third of all
 labels. Every kind of query is another one each time, so nothing is answered from a cache of answers. Everything that a
 page shows is asked for: the count, 50 labels with their scores, and where the words stand in them. Where others use the
 machine as well, the times of this process's CPU say more than those of the clock.
+
+With --meaning also the search by meaning: vectors of 384 numbers that are made up, so what an encoder takes to read the
+query is left out.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ import resource
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lexiscope.index.notes import By, Dictionary, NewLabel, NewScore, Notes
+from lexiscope.index.notes.meaning import Meaning
 from lexiscope.text.generators._words import INVENTED_NAMES, WORDS
 
 AUTHORS = [By(author=f"model-{n}", kind="model", method="top-20", model=f"m{n}", prompt_hash=f"p{n}") for n in range(4)]
@@ -35,6 +41,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=100, help="of each kind")
     parser.add_argument("--keep", type=Path, help="file of notes to make, or to use if it is there")
+    parser.add_argument("--meaning", action="store_true", help="also the search by meaning")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.keep or Path(folder) / "index.notes.sqlite"
@@ -45,6 +52,8 @@ def main() -> None:
                 write(notes, words, arguments.labels)
             print(f"{path.stat().st_size / arguments.labels:.0f} bytes per label on disk")
             ask(notes, words, arguments.queries)
+            if arguments.meaning:
+                ask_by_meaning(notes, arguments.queries)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
 
 
@@ -137,6 +146,33 @@ def ask(notes: Notes, words: list[str], queries: int) -> None:
         means = f"{counts['matching'] / queries:11,.0f}{counts['ranked'] / queries:8,.0f}"
         print(line(name, times[name], cpu[name]) + means)
     print(line("all", list(itertools.chain(*times.values())), list(itertools.chain(*cpu.values()))))
+
+
+class MadeUp:
+    """Directions drawn at random."""
+
+    width, fingerprint = 384, "made up"
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(0)
+
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.randn(len(texts), self.width, generator=self._generator), dim=1)
+
+
+def ask_by_meaning(notes: Notes, queries: int) -> None:
+    meaning = Meaning(notes, MadeUp())
+    began = time.perf_counter()
+    texts = meaning.update()
+    megabytes = meaning.path.stat().st_size / 1e6
+    print(f"\n{texts:,} vectors written in {time.perf_counter() - began:.0f} s, {megabytes:,.0f} MB")
+    times, cpu = [], []
+    for number in range(queries):
+        began, began_cpu = time.perf_counter(), time.process_time()
+        meaning(f"query {number}")
+        times.append(1000 * (time.perf_counter() - began))
+        cpu.append(1000 * (time.process_time() - began_cpu))
+    print(line("by meaning", times, cpu))
 
 
 def line(name: str, spent: list[float], cpu: list[float]) -> str:

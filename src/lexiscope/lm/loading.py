@@ -84,7 +84,7 @@ def load_module(folder: ModelFolder, *, dtype: Dtype, device: str) -> PreTrained
     if dtype not in get_args(Dtype):
         raise InputError(f"no dtype is called {dtype!r}; choose one of {', '.join(get_args(Dtype))}")
     config = _read_config(folder)
-    check_sizes(folder.path, config, folder.weights)
+    check_sizes(folder.path, config, folder.weights, AutoModelForCausalLM.from_config)
     with quiet():
         try:
             module, report = AutoModelForCausalLM.from_pretrained(
@@ -182,9 +182,13 @@ def _from_hub(name: str, revision: str | None, *, fetch: bool) -> tuple[Path, st
     return path, path.name
 
 
-def _read_config(folder: ModelFolder) -> Any:
+def read_config(folder: ModelFolder) -> Any:
+    """The configuration as transformers reads it, without what would ask for code.
+
+    Raises:
+        InputError: transformers does not know the model, or a setting is wrong.
+    """
     from transformers import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     model_type = str(folder.config.get("model_type"))
     if model_type not in CONFIG_MAPPING:
@@ -197,6 +201,18 @@ def _read_config(folder: ModelFolder) -> Any:
             f"{folder.path}: transformers {version('transformers')} knows no model_type {model_type!r}; check "
             "config.json or install a newer transformers"
         )
+    try:
+        return CONFIG_MAPPING[model_type].from_dict(_without_code(folder.config))
+    except Exception as error:
+        raise InputError(f"{folder.path / 'config.json'} has a wrong setting: {first_line(error)}") from error
+
+
+def _read_config(folder: ModelFolder) -> Any:
+    """Of a causal LM."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = read_config(folder)
+    model_type = str(folder.config.get("model_type"))
     wanted = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     stated = folder.config.get("architectures") or ()
@@ -204,10 +220,7 @@ def _read_config(folder: ModelFolder) -> Any:
     if wanted == (None,) or (architectures and not set(wanted) & set(architectures)):
         what = ", ".join(architectures) or model_type
         raise InputError(f"{folder.path} holds {what}, which is not a causal language model; choose one that is")
-    try:
-        return CONFIG_MAPPING[model_type].from_dict(_without_code(folder.config))
-    except Exception as error:
-        raise InputError(f"{folder.path / 'config.json'} has a wrong setting: {first_line(error)}") from error
+    return config
 
 
 def _without_code(settings: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,18 @@ def find_weights(path: Path) -> list[Path]:
     return weights
 
 
-def check_sizes(path: Path, config: Any, weights: Sequence[Path]) -> None:
+def check_sizes(path: Path, config: Any, weights: Sequence[Path], make: Callable[[Any], Any]) -> None:
     """Whether a model of this configuration could be made of these files.
 
     Args:
         path: the model's folder, for messages.
         config: as transformers reads it.
+        make: a model of a configuration.
 
     Raises:
         InputError: it is larger than they are, or can't be built.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     tensors, numbers = _contents(weights)
     settings = config.to_dict()
@@ -85,7 +85,7 @@ def check_sizes(path: Path, config: Any, weights: Sequence[Path]) -> None:
             )
     try:
         with quiet(), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model = make(config)
     except Exception as error:
         raise InputError(f"{path / 'config.json'} has a wrong setting: {first_line(error)}") from error
     described = sum(weight.numel() for weight in model.parameters())
