@@ -9,12 +9,15 @@ from held-out documents: one prompt per document, the log-odds that the next tok
 the share of prompts on which they rise; where no dose is within the limit on selection text, no prompt counts as moved.
 The cost is the rise of perplexity on all kinds of text where the next token is not the concept's. It bounds what can
 be gained: whatever probability goes to the concept is missing there, so that a share of tokens that was p can become
-little more than p plus the limit ("written" is that share in 24 sampled tokens after each prompt).
+little more than p plus the limit. "mass" is the probability of the concept's tokens over all tokens of the prompts,
+"written" the share of sampled tokens that have the concept, 24 after each prompt. "by act" is the feature that tells
+the concept best where it fires, at the dose recommended for it; without one, nothing counts as moved.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import random
 import time
@@ -40,10 +43,11 @@ from lexiscope.measure.heldout import Excerpts
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.steer.controls import Control, difference_in_means
 from lexiscope.steer.dose import Dose, Untouched, conclude, judge_dose, untouched
+from lexiscope.steer.fluency import judge, write
 from lexiscope.steer.goals import Lexicon, Predicate, Prompts, lexical
 from lexiscope.steer.intervals import Share, wilson
 from lexiscope.steer.probes import standard_probes
-from lexiscope.steer.selection import Selection, select, steered_place
+from lexiscope.steer.selection import Selection, measure, select, steered_place
 from lexiscope.steer.side_effects import OffTarget
 from lexiscope.steer.trial import Material, Point, Recommendation, Rivals, Trial, recommend
 from lexiscope.text.corpus import Corpus, Split
@@ -54,6 +58,8 @@ LEAST_COVERAGE = 0.5
 """Share of a concept's positive tokens that its set of tokens must hold, for the set to stand for the concept."""
 PROMPT, OFF_TARGET, PREFIX, CHARACTERS = 24, 32, 16, 3000
 """Tokens of a prompt, of off-target text and of a prefix; characters that are read of a document."""
+OVERDOSES = (2.0, 4.0)
+"""Multiples of the recommended dose at which the text that is written is looked at, too."""
 CONTROLS: dict[str, Control] = {
     "noise": "noise",
     "random": "random feature",
@@ -155,6 +161,15 @@ def see(model: LanguageModel, sae: SparseAutoencoder, text: Sequence[Labelled], 
     return Seen(torch.cat(x), SparseCodes.concat(codes), *labels, torch.cat(following))
 
 
+class Overdose(NamedTuple):
+    """What is written at a multiple of the recommended dose, and what that costs off-target."""
+
+    times: float
+    written: float
+    perplexity: float
+    cost: float
+
+
 class Row(NamedTuple):
     """A concept and what steering did on held-out prompts."""
 
@@ -166,6 +181,9 @@ class Row(NamedTuple):
     by_detector: Point | None
     """The best detector of the concept, at the strength recommended for it."""
     verdict: str
+    mass: tuple[float, float]
+    """Probability of the concept's tokens before and after, over all tokens of the prompts."""
+    overdoses: list[Overdose]
 
     def moved(self) -> Share:
         return self._share(self.judged)
@@ -255,11 +273,16 @@ class Bench:
         found = self.recommend(chosen_on, vector_D)
         by_detector = None
         if detector is not None:
-            best = self.recommend(chosen_on, self.vector(detector)).strength
+            best = found.strength if detector == feature else self.recommend(chosen_on, self.vector(detector)).strength
             by_detector = None if best is None else judged_on.point(self.vector(detector), best)
         predicate = Predicate.of_concept(target.concept, self.model.tokenizer, min(target.concept.kinds))
         judged = None
+        mass = [self.mass(judged_on, None)] * 2
+        overdoses: list[Overdose] = []
         if found.strength is not None:
+            added_D = found.strength * vector_D
+            mass[1] = self.mass(judged_on, added_D)
+            overdoses = [self.overdose(judged_on, times, added_D, predicate) for times in OVERDOSES]
             wanted_T = torch.isin(self.seen.next_T, torch.tensor(goal.tokens))
             difference_D = difference_in_means(self.seen.x_TD, wanted_T)
             best = self.recommend(chosen_on, difference_D).strength
@@ -276,7 +299,7 @@ class Bench:
             )
         verdict = conclude(feature, goal.name, found, judged, asked.limit)[1]
         before = untouched(judged_on, predicate, self.probes)
-        return Row(target, selection, judged, before, detector, by_detector, verdict)
+        return Row(target, selection, judged, before, detector, by_detector, verdict, (mass[0], mass[1]), overdoses)
 
     def vector(self, feature: int) -> torch.Tensor:
         """A feature at its maximum."""
@@ -286,6 +309,17 @@ class Bench:
         """Doses around the one at which vectors begin to cost something, in multiples of this vector."""
         at = self.norm / float(vector_D.norm())
         return recommend(trial, vector_D, [at, 2 * at], self.asked.limit)
+
+    def mass(self, trial: Trial, vector_D: torch.Tensor | None) -> float:
+        contexts = trial.prompts.contexts
+        everywhere = trial.prompts._replace(measured_BC=contexts.text_BC)
+        goal = dataclasses.replace(trial.goal, scale="probability")
+        return float(measure(self.model, self.hook, goal, everywhere, vector_D).mean())
+
+    def overdose(self, trial: Trial, times: float, added_D: torch.Tensor, predicate: Predicate) -> Overdose:
+        text = judge(self.model, write(self.model, self.hook, trial.prompts, times * added_D), predicate)
+        written = text.met.mean if text.met else 0.0
+        return Overdose(times, written, text.perplexity or 0.0, trial.off_target.rise(times * added_D).rise)
 
     def prefix(self, target: Target) -> list[int]:
         """The stretch of selection text in which most tokens have the concept."""
@@ -300,7 +334,7 @@ class Bench:
 
 def heading() -> str:
     rivals = "".join(f"{name:>7}" for name in (*CONTROLS, "by act"))
-    figures = f"{'effect':>6} {'cost':>6}  {'written':<15} perplexity of it"
+    figures = f"{'effect':>6} {'cost':>6}  {'mass':<15} {'written':<15} perplexity of it"
     return f"{'concept':<34} {'feat.':>5} {'dose':>5} moved{'':>13}{rivals} {figures}"
 
 
@@ -315,7 +349,8 @@ def line(row: Row) -> str:
     written = "{:.3f} -> {:.3f}".format(*(row.written() or (0.0, 0.0)))
     perplexity = f"{row.before.fluency.perplexity or 0:.1f} -> {row.judged.fluency.perplexity or 0:.1f}"
     effect = f"{row.judged.effect.mean:>6.2f} {row.judged.perplexity.rise:>6.1%}"
-    return f"{start} {row.judged.strength:>5.2f} {share}{figures} {effect}  {written:<15} {perplexity}"
+    mass = "{:.3f} -> {:.3f}".format(*row.mass)
+    return f"{start} {row.judged.strength:>5.2f} {share}{figures} {effect}  {mass:<15} {written:<15} {perplexity}"
 
 
 def summarise(rows: Sequence[Row], limit: float) -> dict[str, Any]:
@@ -349,7 +384,20 @@ def summarise(rows: Sequence[Row], limit: float) -> dict[str, Any]:
         "other features moved per token, median": float(
             np.median([dose.side_effects.features_moved.mean for dose in judged if dose.side_effects.features_moved])
         ),
+        "mass before and after": np.mean([row.mass for row in rows], 0).tolist(),
         "written before and after": np.mean(written, 0).tolist(),
+        "at multiples of the dose: written, perplexity of it, cost off-target; medians but for the first": {
+            times: [
+                float(np.mean([each.written for each in taken])),
+                *(float(np.median([each[part] for each in taken])) for part in (2, 3)),
+            ]
+            for place, times in enumerate(OVERDOSES)
+            if (taken := [row.overdoses[place] for row in rows if row.overdoses])
+        },
+        "perplexity of what is written before and after, medians": [
+            float(np.median([fluency.perplexity or 0 for fluency in of]))
+            for of in ([row.before.fluency for row in rows], [dose.fluency for dose in judged])
+        ],
         "gained in writing, over concepts": gained.model_dump() if gained else None,
         "accuracy before and after": accuracy,
         "signs predicted": {
@@ -371,6 +419,8 @@ def details(row: Row) -> dict[str, Any]:
         "selection": row.selection.model_dump(),
         "judged": row.judged and row.judged.model_dump(),
         "untouched": row.before.model_dump(),
+        "mass": row.mass,
+        "overdoses": [each._asdict() for each in row.overdoses],
         "detector": row.detector,
         "by_detector": row.by_detector and row.by_detector.model_dump(),
         "verdict": row.verdict,
