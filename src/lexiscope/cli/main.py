@@ -16,7 +16,20 @@ from typing import Annotated
 
 import typer
 
-from lexiscope.cli import bench, demo, exporting, finetune, harvest, importing, index, measure, train, verify, view
+from lexiscope.cli import (
+    bench,
+    demo,
+    exporting,
+    finetune,
+    harvest,
+    importing,
+    index,
+    measure,
+    plant,
+    train,
+    verify,
+    view,
+)
 from lexiscope.core.errors import InputError, LexiscopeError, is_out_of_memory, one_line
 from lexiscope.core.stop import Stopped
 
@@ -56,7 +69,7 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for verb in (demo, harvest, train, finetune, measure, index, verify, view, bench):
+for verb in (demo, harvest, train, finetune, measure, index, plant, verify, view, bench):
     app.command(verb.__name__.rsplit(".", 1)[-1])(_interruptible(verb.run))
 for name, module, about in (
     ("export", exporting, "Pages, features and notes as files."),

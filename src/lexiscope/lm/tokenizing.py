@@ -19,8 +19,9 @@ Bos = Literal["context", "never"]
 
 MOST_TOKENS = 2**24
 """No vocabulary has so many. The library makes a table as long as the largest id that a file names."""
-_FILES = ("tokenizer_config.json", "special_tokens_map.json", "merges.txt", "vocab.txt", "*.model")
-_TABLES = ("tokenizer.json", "vocab.json", "added_tokens.json")
+FILES = ("tokenizer_config.json", "special_tokens_map.json", "merges.txt", "vocab.txt", "*.model")
+"""Files beside ``tokenizer.json`` that a tokenizer may need."""
+TABLES = ("tokenizer.json", "vocab.json", "added_tokens.json")
 """Files that give tokens their ids."""
 _ROLES = ("bos", "eos", "pad")
 _TRIALS = ("a", "", " The\n\t0", "é\u0301 \u4e2d\u6587 \U0001f642\u200d")
@@ -65,7 +66,7 @@ def load_tokenizer(folder: Path, vocab_size: int) -> tuple[FastTokenizer, Bos]:
 
 
 def _read_tables(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in _TABLES:
+    for name in TABLES:
         try:
             if (folder / name).is_file():
                 yield name, _read_table(folder / name)
@@ -105,7 +106,7 @@ def _load_wrapped(folder: Path, config: dict[str, Any], tables: dict[str, dict[s
     named = {key: config[key] for key in ("model_type", "tokenizer_class") if isinstance(config.get(key), str)}
     with TemporaryDirectory() as place, quiet():
         try:
-            for file in (file for pattern in _FILES for file in folder.glob(pattern) if file.is_file()):
+            for file in (file for pattern in FILES for file in folder.glob(pattern) if file.is_file()):
                 shutil.copyfile(file, Path(place, file.name))
             for name, table in {**tables, "config.json": named}.items():
                 Path(place, name).write_text(json.dumps(table), encoding="utf-8")

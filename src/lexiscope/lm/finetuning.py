@@ -1,0 +1,119 @@
+"""Fine-tuning: a language model trained on, all of its weights, on batches of text.
+
+AdamW (Loshchilov & Hutter 2019) without weight decay; the rate climbs in a straight line over the first steps and falls
+in one to zero. The loss of a step is the weighted mean of the cross-entropy over the text tokens of all its lessons,
+so that text of several kinds and lengths makes one step without padding one to the length of the other.
+
+B contexts, C tokens per context, N tokens that count.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lexiscope.core.errors import TrainingError
+from lexiscope.core.progress import SILENT, Progress
+from lexiscope.lm.loading import find_folder
+from lexiscope.lm.model import LanguageModel
+from lexiscope.lm.quiet import quiet
+from lexiscope.lm.tokenizing import FILES, TABLES
+from lexiscope.text.pack import TokenBatch
+
+WARMUP_SHARE = 0.1
+CLIP_NORM = 1.0
+BETAS = (0.9, 0.95)
+
+
+class Lesson(NamedTuple):
+    """Text to learn from."""
+
+    batch: TokenBatch
+    weights_BC: Tensor | None = None
+    """How much it counts that each token is told; None: all text the same."""
+
+
+def finetune(
+    model: LanguageModel,
+    steps: Iterable[Sequence[Lesson]],
+    *,
+    num_steps: int,
+    lr: float,
+    title: str = "fine-tuning",
+    progress: Progress = SILENT,
+) -> None:
+    """Train a model in place. Its ``fingerprint`` stays that of the weights it was loaded with.
+
+    Args:
+        steps: the lessons of each step; the first ``num_steps`` are taken.
+        lr: the highest rate.
+
+    Raises:
+        TrainingError: the loss is no number any more.
+    """
+    module = model.module
+    module.requires_grad_(True)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, betas=BETAS, weight_decay=0.0)
+    try:
+        with progress.task(title, num_steps, "steps") as bar:
+            for step, lessons in zip(range(num_steps), steps, strict=False):
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * rate(step, num_steps)
+                loss = _descend(model, lessons)
+                if not math.isfinite(loss):
+                    raise TrainingError(f"the loss is {loss} at step {step + 1}; a smaller lr than {lr:g} may help")
+                torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP_NORM)
+                optimizer.step()
+                optimizer.zero_grad()
+                bar.advance(1, f"loss {loss:.3f}")
+    finally:
+        optimizer.zero_grad()
+        module.requires_grad_(False)
+
+
+def rate(step: int, num_steps: int) -> float:
+    """As a factor of the highest rate."""
+    return min(1.0, (step + 1) / max(WARMUP_SHARE * num_steps, 1), (num_steps - step) / num_steps)
+
+
+def save_folder(model: LanguageModel, out: Path) -> None:
+    """The model as an ordinary Hugging Face folder with the tokenizer that it came with; `LanguageModel` opens it."""
+    origin = find_folder(model.name, model.revision, fetch=False).path
+    with quiet():
+        model.module.save_pretrained(out)
+    for file in (file for pattern in (*FILES, *TABLES) for file in origin.glob(pattern) if file.is_file()):
+        shutil.copyfile(file, out / file.name)
+
+
+def cross_entropy(model: LanguageModel, batch: TokenBatch, *, grad: bool = False) -> Tensor:
+    """Of every token of text that follows another token of its context, in nats, [N]."""
+    tokens_BC, attention_BC = batch.tokens_BC.to(model.device), batch.attention_BC.to(model.device)
+    logits_BCV = model.logits(tokens_BC, attention_BC, grad=grad)
+    counted_BC = batch.mask_BC[:, 1:].to(model.device)
+    return torch.nn.functional.cross_entropy(
+        logits_BCV[:, :-1][counted_BC].float(), tokens_BC[:, 1:][counted_BC], reduction="none"
+    )
+
+
+def _descend(model: LanguageModel, lessons: Sequence[Lesson]) -> float:
+    """The loss; gradients are left at the weights."""
+    weights = [_weights(lesson).to(model.device) for lesson in lessons]
+    whole = sum(float(weights_N.sum()) for weights_N in weights)
+    total = 0.0
+    for lesson, weights_N in zip(lessons, weights, strict=True):
+        loss = (cross_entropy(model, lesson.batch, grad=True) * weights_N).sum() / whole
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    return total
+
+
+def _weights(lesson: Lesson) -> Tensor:
+    """Of the tokens that count, [N]."""
+    mask_BC = lesson.batch.mask_BC[:, 1:]
+    return (mask_BC.float() if lesson.weights_BC is None else lesson.weights_BC[:, 1:])[mask_BC]
