@@ -19,6 +19,7 @@ import typer
 from lexiscope.cli import (
     bench,
     demo,
+    embed,
     exporting,
     finetune,
     harvest,
@@ -69,7 +70,7 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for verb in (demo, harvest, train, finetune, measure, index, plant, verify, view, bench):
+for verb in (demo, harvest, train, finetune, measure, index, plant, verify, view, embed, bench):
     app.command(verb.__name__.rsplit(".", 1)[-1])(_interruptible(verb.run))
 for name, module, about in (
     ("export", exporting, "Pages, features and notes as files."),
