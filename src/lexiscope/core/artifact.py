@@ -17,7 +17,16 @@ from lexiscope.core.disk import FileEntry
 from lexiscope.core.errors import ArtifactError
 from lexiscope.core.manifest import MANIFEST, read_manifest
 
-FORMAT_VERSIONS = {"store": 1, "sae": 1, "scorecard": 1, "index": 2, "index-part": 1, "record": 1, "planted": 1}
+FORMAT_VERSIONS = {
+    "store": 1,
+    "sae": 1,
+    "scorecard": 1,
+    "index": 2,
+    "index-part": 1,
+    "record": 1,
+    "edit": 1,
+    "planted": 1,
+}
 """Every kind of artifact and the version of its format that this package writes and reads."""
 LANDMARKS = {
     "store": "statistics.safetensors",
@@ -26,6 +35,7 @@ LANDMARKS = {
     "index": "features/0000000000.parquet",
     "index-part": "part.safetensors",
     "record": "fired/0000.parquet",
+    "edit": "edit.toml",
     "planted": "truth.json",
 }
 """A file that is nowhere else: where it lies without a manifest, there was an artifact."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -169,6 +169,23 @@ class LanguageModel:
         visits = [(self._anatomy.site(hook), replacement) for hook, replacement in replacements.items()]
         with self._turn, visiting(self.module, visits, self._passes):
             yield
+
+    def install(self, replacements: Mapping[HookPoint, Callable[[Tensor], Tensor]]) -> Callable[[], None]:
+        """As `splice`, but from now on, for every thread, until what is returned is called.
+
+        Raises:
+            InputError: an impossible hook point.
+        """
+        visits = [(self._anatomy.site(hook), replacement) for hook, replacement in replacements.items()]
+        installed = ExitStack()
+        with self._turn:
+            installed.enter_context(visiting(self.module, visits, self._passes))
+
+        def remove() -> None:
+            with self._turn:
+                installed.close()
+
+        return remove
 
     def unembed(self, directions_ND: Tensor) -> Tensor:
         """Direct logit effects, float32 [N, V]: see `lexiscope.lm.unembedding`.
