@@ -64,18 +64,25 @@ def open_model(store: ActivationStore, source: str | None, device: str) -> Langu
     Raises:
         InputError: it can't be loaded, or it is another model.
     """
-    try:
-        said = _Model.model_validate(store.artifact.manifest["sources"].get("model"))
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{store.artifact.path} does not say which model was harvested: {describe(error)}"
-        ) from None
-    if source is None:
-        model = LanguageModel(said.name, revision=said.revision, device=device, dtype=said.dtype, fetch=False)
-    else:
-        model = LanguageModel(source, device=device, dtype=said.dtype)
+    model = model_of(store.artifact, source, device)
     store.check_model(model)
     return model
+
+
+def model_of(artifact: Artifact, source: str | None, device: str) -> LanguageModel:
+    """The model that an artifact says it is about, or the one that was named, computing as that did.
+
+    Raises:
+        InputError: it can't be loaded.
+        ArtifactError: the artifact does not say.
+    """
+    try:
+        said = _Model.model_validate(artifact.manifest["sources"].get("model"))
+    except ValidationError as error:
+        raise ArtifactError(f"{artifact.path} does not say which model was harvested: {describe(error)}") from None
+    if source is None:
+        return LanguageModel(said.name, revision=said.revision, device=device, dtype=said.dtype, fetch=False)
+    return LanguageModel(source, device=device, dtype=said.dtype)
 
 
 class _Model(BaseModel):

@@ -27,6 +27,7 @@ from lexiscope.cli import (
     index,
     measure,
     plant,
+    steer,
     train,
     verify,
     view,
@@ -70,7 +71,7 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for verb in (demo, harvest, train, finetune, measure, index, plant, verify, view, embed, bench):
+for verb in (demo, harvest, train, finetune, measure, index, plant, steer, verify, view, embed, bench):
     app.command(verb.__name__.rsplit(".", 1)[-1])(_interruptible(verb.run))
 for name, module, about in (
     ("export", exporting, "Pages, features and notes as files."),
