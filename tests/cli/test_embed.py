@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -12,19 +11,15 @@ import pytest
 
 from lexiscope.index.notes import By, Notes
 
+from ..lm.test_encoder import write_encoder  # noqa: TID252 - tests are not installed
+
 Run = Callable[..., "tuple[int, str, str]"]
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT with random weights."""
-    spec = importlib.util.spec_from_file_location("encoders", Path(__file__).parents[1] / "lm" / "test_encoder.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    made: Path = module.write_encoder(tmp_path_factory.mktemp("encoders") / "bert")
-    return made
+    return write_encoder(tmp_path_factory.mktemp("encoders") / "bert")
 
 
 @pytest.fixture

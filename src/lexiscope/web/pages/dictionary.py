@@ -13,6 +13,7 @@ from lexiscope.index.notes import Notes
 from lexiscope.index.notes.search import MOST_HITS
 from lexiscope.web.folder.scores import MatchedConcept, ScoreTable, score_table
 from lexiscope.web.folder.siblings import Trade, trades
+from lexiscope.web.meaning import meant
 from lexiscope.web.notebook import Notebook
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.pages.map import Colour
@@ -20,7 +21,7 @@ from lexiscope.web.view import View
 
 PATH = "/d/{name}"
 TEMPLATE = "dictionary.html"
-Look = Literal["tokens", "labels", "notes", "tags"]
+Look = Literal["tokens", "labels", "meaning", "notes", "tags"]
 Marked = Literal["any", "labelled", "bookmarked"]
 Number = Annotated[float | None, Query(ge=0, le=1e12)]
 Count = Annotated[int | None, Query(ge=0, le=10**12)]
@@ -137,8 +138,10 @@ def rows(view: DictionaryView) -> Iterator[dict[str, Any]]:
         }
 
 
-def _hits(notes: Notes, search: str, look: Literal["labels", "notes", "tags"]) -> set[int]:
+def _hits(notes: Notes, search: str, look: Literal["labels", "meaning", "notes", "tags"]) -> set[int]:
     """The features that match best."""
+    if look == "meaning":
+        return meant(notes, search)
     hits = notes.search(search, look, as_typed=True, limit=MOST_HITS).hits
     return {hit.feature for hit in hits if hit.feature is not None}
 
