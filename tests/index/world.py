@@ -6,6 +6,7 @@ must say about a feature follows from its predicate and the text.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -25,6 +26,7 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.harvest.store import StoreChunk
+from lexiscope.lm.hooks import Pass
 from lexiscope.text.tokenizer import Encoded
 
 HOOK = HookPoint.parse("resid_post.2")
@@ -71,6 +73,11 @@ PREDICATES: list[tuple[str, Callable[[Word], float]]] = [
     ],
 ]
 NUM_LATENTS = len(PREDICATES)
+
+
+@functools.cache
+def codes_of(word: Word) -> list[float]:
+    return [fires(word) for _, fires in PREDICATES]
 
 
 class WordTokenizer:
@@ -125,7 +132,7 @@ class World:
                 documents.append(number)
                 positions.append(position)
                 contexts.append(context)
-                codes.append([fires(word) for _, fires in PREDICATES])
+                codes.append(codes_of(word))
         self.tokens_T = np.array(tokens, dtype=np.int32)
         self.documents_T = np.array(documents, dtype=np.int32)
         self.positions_T = np.array(positions, dtype=np.int32)
@@ -183,12 +190,16 @@ class Dictionary:
     def __init__(self) -> None:
         self.reads, self.writes = (HOOK,), (WRITTEN,)
         self.width = self.num_latents = NUM_LATENTS
+        self.output_width, self.device = MODEL_WIDTH, torch.device("cpu")
         self.artifact: Any = None
         generator = torch.Generator().manual_seed(5)
         self.directions_FD = torch.randn(NUM_LATENTS, MODEL_WIDTH, generator=generator)
 
     def encode(self, x_TD: torch.Tensor) -> SparseCodes:
         return SparseCodes.from_dense(x_TD)
+
+    def reader(self, features: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda x_TD: x_TD[:, features]
 
     def decode(self, codes: SparseCodes) -> torch.Tensor:
         return codes.dense() @ self.directions_FD
@@ -207,6 +218,8 @@ class Model:
         self.tokenizer = world.tokenizer
         self.vocab_size = self.tokenizer.vocab_size
         self._visits: list[tuple[HookPoint, Callable[[torch.Tensor], torch.Tensor]]] = []
+        self.under_way: Pass | None = None
+        self.prompt_tokens: int | None = None
         generator = torch.Generator().manual_seed(7)
         self.W_U_DV = torch.randn(MODEL_WIDTH, self.tokenizer.vocab_size, generator=generator) / 4
 
@@ -225,10 +238,11 @@ class Model:
             pieces = [self.tokenizer.piece(token) for token in tokens]
             befores = ["", *pieces]
             words = [Word(piece, before, inside_string=False) for piece, before in zip(pieces, befores, strict=False)]
-            rows.append([[fires(word) for _, fires in PREDICATES] for word in words])
+            rows.append([codes_of(word) for word in words])
         return {HOOK: torch.tensor(rows)}
 
     def logits(self, tokens_BC: torch.Tensor, attention_BC: torch.Tensor | None = None) -> torch.Tensor:
+        self.under_way = Pass(tokens_BC, *tokens_BC.shape, 0)
         x_BCF = self.read(tokens_BC, [HOOK])[HOOK]
         y_BCD = x_BCF @ Dictionary().directions_FD
         for hook, visit in self._visits:
@@ -237,6 +251,26 @@ class Model:
             else:
                 y_BCD = visit(y_BCD)
         return y_BCD @ self.W_U_DV
+
+    def check(self, hook: HookPoint) -> None:
+        assert hook in (HOOK, WRITTEN)
+
+    def width_at(self, hook: HookPoint) -> int:
+        return NUM_LATENTS if hook == HOOK else MODEL_WIDTH
+
+    def stream_tokens(
+        self, tokens_BC: torch.Tensor, *, max_new_tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[torch.Tensor]:
+        """Without a cache. Never drawn is the token that stands for what is unknown."""
+        generator, self.prompt_tokens = torch.Generator().manual_seed(seed), tokens_BC.shape[1]
+        for _ in range(max_new_tokens):
+            logits_BV = self.logits(tokens_BC)[:, -1, 1:]
+            if temperature:
+                next_B = torch.multinomial((logits_BV / temperature).softmax(1), 1, generator=generator)[:, 0] + 1
+            else:
+                next_B = logits_BV.argmax(1) + 1
+            tokens_BC = torch.cat([tokens_BC, next_B[:, None]], 1)
+            yield next_B
 
     @contextmanager
     def splice(self, replacements: Mapping[HookPoint, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:

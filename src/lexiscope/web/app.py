@@ -30,10 +30,13 @@ from lexiscope.web.jobs.actions import JOB_ACTIONS
 from lexiscope.web.jobs.queue import Jobs
 from lexiscope.web.pages import pages
 from lexiscope.web.pages.common import AnyLibrary
-from lexiscope.web.problems import answer, answers
+from lexiscope.web.problems import answer, answers, answers_before_lines
 from lexiscope.web.reader import MAX_CHARACTERS
 from lexiscope.web.security.access import Access
 from lexiscope.web.security.guard import Guard
+from lexiscope.web.steering.actions import steered, steered_lines
+from lexiscope.web.steering.stream import Lines
+from lexiscope.web.steering.writing import Steered
 from lexiscope.web.typed import TypedText, typed_text
 
 DEFAULT_PORT = 8765
@@ -67,6 +70,9 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
         _add(app, page.PATH, _html_of(page), _name(page), response_class=HTMLResponse)
     _add(app, "/d/{name}/random", random_feature, "random", response_class=RedirectResponse, status_code=303)
     _add(app, "/d/{name}/text.json", type_text, "read_text", methods=["POST"], response_model=TypedText)
+    _add(app, "/d/{name}/steered.json", steered, "steered", methods=["POST"], response_model=Steered)
+    lines = {"methods": ["POST"], "response_class": Lines, "responses": answers_before_lines()}
+    _add(app, "/d/{name}/steered.ndjson", steered_lines, "steered_lines", **lines)
     for path, keep in EXPORTS:
         _add(app, path, keep, keep.__name__, response_class=HTMLResponse)
     for action in (*ACTIONS, *JOB_ACTIONS):
@@ -102,7 +108,7 @@ def random_feature(library: AnyLibrary, name: str) -> RedirectResponse:
     return RedirectResponse(f"/d/{name}/features/{feature}", status_code=303)
 
 
-READS: Sequence[Callable[..., Any]] = (type_text,)
+READS: Sequence[Callable[..., Any]] = (type_text, steered, steered_lines)
 """Endpoints that are sent something and change nothing; in read-only mode they are answered, too."""
 
 

@@ -5,6 +5,7 @@
     client.dictionary("demo", sort="density", limit=200).page.features
     client.feature("demo", 3).feature.strongest
     client.read_text("demo", "def f(x):").tokens
+    client.write("demo", "The door", turn=["clamp:123:2max"]).steered
 
 Every page is a method: what its address needs comes first, what its query takes has a name. Proxies are not used and
 redirects not followed, so the token goes to the server that was named and to nobody else.
@@ -25,6 +26,7 @@ from pydantic import BaseModel, ValidationError
 
 from lexiscope.core.errors import InputError, LexiscopeError, one_line
 from lexiscope.web.pages import pages
+from lexiscope.web.steering.writing import Steered
 from lexiscope.web.typed import TypedText
 
 _SECONDS = 60.0
@@ -83,6 +85,18 @@ class Client:
         """
         return self._ask("POST", f"/d/{_part(name)}/text.json", TypedText, {"text": text})
 
+    def write(self, name: str, prompt: str, **asked: object) -> Steered:
+        """A prompt gone on with as the model does it, and with features turned.
+
+        Args:
+            asked: the other fields of `lexiscope.web.steering.asked.Asked`, such as ``turn`` and ``tokens``.
+
+        Raises:
+            InputError: the app refuses; the message says why.
+            LexiscopeError: there is no answer, or none that can be read.
+        """
+        return self._ask("POST", f"/d/{_part(name)}/steered.json", Steered, {"prompt": prompt, **asked})
+
     def _method(self, page: ModuleType) -> Callable[..., Any]:
         names = re.findall(r"{(\w+)(?::\w+)?}", page.PATH)
         view: type[BaseModel] = get_type_hints(page.read)["return"]
@@ -96,7 +110,7 @@ class Client:
             """
             given = inspect.signature(page.read).bind_partial(None, **dict(zip(names, values, strict=True)), **asked)
             path = re.sub(r"{(\w+)(?::\w+)?}", lambda found: _part(given.arguments[found[1]]), page.PATH)
-            query = urlencode({name: _text(value) for name, value in asked.items() if value is not None})
+            query = urlencode({name: _text(value) for name, value in asked.items() if value is not None}, doseq=True)
             return self._ask("GET", f"{path}.json{'?' if query else ''}{query}", view)
 
         ask.__name__ = page.__name__.rsplit(".", 1)[1]
@@ -130,7 +144,9 @@ def _part(value: object) -> str:
     return quote(str(value), safe="")
 
 
-def _text(value: object) -> str:
+def _text(value: object) -> str | list[str]:
+    if isinstance(value, list | tuple):
+        return [str(one) for one in value]
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -49,11 +49,20 @@ def answers(*, json: bool) -> dict[int | str, dict[str, Any]]:
     return {status: {"content": content, "description": when} for status, when in _WHEN.items()}
 
 
+def answers_before_lines() -> dict[int | str, dict[str, Any]]:
+    """The same for a route that answers line by line, but whose errors are one sentence as elsewhere."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": when, "content": {"application/json": {"schema": schema}}}
+        for status, when in _WHEN.items()
+    }
+
+
 def answer(request: Request, error: Exception) -> Response:
     """The answer to an error, at an address of the app."""
     status, sentence = explain(error)
     headers = error.headers if isinstance(error, HTTPException) else None
-    if request.url.path.endswith(".json"):
+    if request.url.path.endswith((".json", ".ndjson")):
         return JSONResponse({"error": sentence}, status_code=status, headers=headers)
     return HTMLResponse(render("error.html", status=status, sentence=sentence), status_code=status, headers=headers)
 

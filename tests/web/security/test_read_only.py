@@ -17,6 +17,9 @@ from lexiscope.web.security.access import Access
 
 BASE = "http://127.0.0.1:8765"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+STEERED = {"prompt": "def f(x):", "turn": ["clamp:14:2max"], "tokens": 3}
+READS = {"/d/demo/text.json": {"text": "a"}, "/d/demo/steered.json": STEERED, "/d/demo/steered.ndjson": STEERED}
+"""What is sent a text and changes nothing."""
 CHANGES = {
     "os.mkdir",
     "os.remove",
@@ -76,9 +79,9 @@ def routes(app) -> list[tuple[str, str]]:
 def test_every_change_is_refused_in_a_sentence(client):
     changes = [(method, path) for method, path in routes(client.app) if method not in {"GET", "HEAD"}]
     for method, path in [*changes, ("POST", "/"), ("PUT", "/d/demo"), ("PATCH", "/d/demo.json"), ("DELETE", "/d/demo")]:
-        answer = client.request(method, path, json={"text": "a"}, headers={"origin": BASE})
-        if path == "/d/demo/text.json":
-            assert answer.status_code == 200  # it is sent a text and changes nothing
+        answer = client.request(method, path, json=READS.get(path, {"text": "a"}), headers={"origin": BASE})
+        if path in READS:
+            assert answer.status_code == 200
             continue
         assert answer.status_code == 403, (method, path)
         assert "--read-only" in answer.text
@@ -99,7 +102,7 @@ def test_nothing_is_opened_for_writing(client, root):
     with writes() as found:
         for method, path in routes(client.app):
             if "{" not in path:
-                client.request(method, path, json={"text": "def f(x):"} if method == "POST" else None)
+                client.request(method, path, json=READS.get(path, {"text": "a"}) if method == "POST" else None)
                 asked += 1
         for path in ("/d/nowhere", "/d/demo/features/99", "/d/demo?sort=x", "/d/demo?search=%3C"):
             client.get(path)

@@ -24,7 +24,7 @@ class Refusal(NamedTuple):
             close: whether it is the last on this connection, such as when a body was not read.
         """
         headers = {**self.headers, **({"Connection": "close"} if close else {})}
-        if scope["path"].endswith(".json"):
+        if scope["path"].endswith((".json", ".ndjson")):
             return JSONResponse({"error": self.sentence}, status_code=self.status, headers=headers)
         return PlainTextResponse(f"{self.sentence}\n", status_code=self.status, headers=headers)
 
