@@ -4,7 +4,7 @@
 
 Starts `lexiscope view RUN`. Every client asks for the JSON of random features, pages of the list and searches over one
 kept connection, and reads for a while before it asks again. Prints errors, percentiles, what an answer costs the
-server's processor, and its memory and descriptors after a fifth of the time and at the end, everybody still there.
+server's processor, and its memory and descriptors after a fifth of the time and at the end, while all still ask.
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ async def measure(port: int, process: int, given: argparse.Namespace) -> None:
     visits = [asyncio.create_task(visit(one, name, num_features, until, given.pause, seen)) for one in clients]
     await asyncio.sleep(given.seconds / 5)
     early = State.of(process)
-    await asyncio.gather(*visits)
+    await asyncio.sleep(given.seconds * 4 / 5)
     late = State.of(process)
+    await asyncio.gather(*visits)
     kinds = Counter(kind for kind, _ in seen)
     print(f"{len(seen)} requests in {given.seconds:.0f} s: {dict(kinds)}")
     for kind in ("feature", "list", "search"):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lexiscope.core.artifact import Artifact
 from lexiscope.core.manifest import read_sealed, write_sealed
+from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.web.folder import library as libraries
 from lexiscope.web.folder.library import Library, UnknownDictionaryError
+from lexiscope.web.server import open_ahead
 
 
 def test_an_index_finds_its_sae_and_scorecard(root):
@@ -67,3 +73,29 @@ def test_a_run_that_was_removed_is_not_there(root, tmp_path):
     shutil.rmtree(tmp_path / "demo")
     with pytest.raises(UnknownDictionaryError):
         library.dictionary("demo")
+
+
+def test_an_index_is_opened_once_however_many_look_into_it(root, monkeypatch):
+    opened = []
+
+    def slowly(artifact: Artifact) -> FeatureIndex:
+        opened.append(artifact)
+        time.sleep(0.05)
+        return FeatureIndex(artifact)
+
+    monkeypatch.setattr(libraries, "FeatureIndex", slowly)
+    [dictionary] = Library(root).dictionaries()
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: dictionary.index, range(8)))
+    assert len(opened) == 1
+    assert all(index is found[0] for index in found)
+
+
+def test_what_is_opened_ahead_and_damaged_is_no_trouble(root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    [dictionary] = Library(copy).dictionaries()
+    text = dictionary.artifact.path / "text.safetensors"
+    text.write_bytes(bytes(text.stat().st_size))
+    open_ahead(Library(copy))
+    open_ahead(Library(root))

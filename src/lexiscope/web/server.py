@@ -6,21 +6,24 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 import webbrowser
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from lexiscope.core.errors import InputError
+from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.web.app import DEFAULT_PORT, create_app
 from lexiscope.web.security.access import LOOPBACK, Access, address_of, family_of, is_loopback
 
 if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
+
+    from lexiscope.web.folder.library import Library
 
 _HIGHEST_PORT = 65_535
 _HEADER_BYTES = 32 * 1024
@@ -69,8 +72,18 @@ def serve(
         ready(access.link(address))
         if open_browser:
             webbrowser.open(address)
+        threading.Thread(target=open_ahead, args=(app.state.library,)).start()
         with nullcontext() if read_only else app.state.jobs.working():
             asyncio.run(_answer(uvicorn.Server(configuration(app)), listener))
+
+
+def open_ahead(library: Library) -> None:
+    """Where there is one dictionary, it is what will be looked at: a million features take a second to open."""
+    with suppress(LexiscopeError):  # the page will say what is wrong
+        dictionaries = library.dictionaries()
+        if len(dictionaries) == 1:
+            dictionaries[0].index.features(limit=1)
+            dictionaries[0].index.overview()
 
 
 async def _answer(server: uvicorn.Server, listener: socket.socket) -> None:

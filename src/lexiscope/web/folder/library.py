@@ -41,6 +41,7 @@ class Dictionary:
         self._scorecard = scorecard
         self._parts = [part for part in (index, sae, scorecard) if part]
         self._writings = [_writing(part) for part in self._parts]
+        self._opening = threading.Lock()
 
     @classmethod
     def of(cls, name: str, index: Artifact, others: Sequence[Artifact]) -> Dictionary:
@@ -68,9 +69,14 @@ class Dictionary:
         """Of its artifacts."""
         return [part.path for part in self._parts]
 
-    @cached_property
+    @property
     def index(self) -> FeatureIndex:
-        """Opened when it is first looked into."""
+        """Opened when it is first looked into, once, however many look at the same time."""
+        with self._opening:
+            return self._index
+
+    @cached_property
+    def _index(self) -> FeatureIndex:
         return FeatureIndex(self.artifact)
 
     @cached_property
