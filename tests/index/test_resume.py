@@ -6,6 +6,7 @@ import pytest
 from index_world import Dictionary, Model
 
 from lexiscope.core.checkpoint import Keeping
+from lexiscope.index import build as build_module
 from lexiscope.index.build import build_index
 from lexiscope.index.concordance import collect
 from lexiscope.index.config import IndexConfig
@@ -70,6 +71,24 @@ def test_breaks_change_no_byte_and_no_run_is_made_twice(world, build, tmp_path):
     broken, undisturbed = contents(tmp_path / "broken"), contents(tmp_path / "whole")
     assert broken == undisturbed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "whole"]
+
+
+@pytest.mark.parametrize("step", ["write_features", "write_text", "write_documents"])
+def test_a_break_after_the_firings_changes_no_byte(build, tmp_path, monkeypatch, step):
+    """What was written before it lies in the draft still."""
+    config, wanted = IndexConfig(firings_at_once=2000), getattr(build_module, step)
+
+    def written_and_killed(*given):
+        wanted(*given)
+        raise Killed
+
+    with monkeypatch.context() as broken:
+        broken.setattr(build_module, step, written_and_killed)
+        with pytest.raises(Killed):
+            build("broken", Killer(), config=config)
+    build("broken", Killer(), config=config)
+    build("whole", Killer())
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("keeping", [Keeping(every_steps=100), Keeping(every_steps=300, keep=1)])

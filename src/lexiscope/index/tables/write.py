@@ -105,7 +105,7 @@ def write_features(
         "documents": summary.documents_B,
         **({f"effects_{name}": getattr(shapes, f"{name}_F").numpy() for name in _SHAPES} if shapes else {}),
     }
-    (folder / FEATURES).mkdir()
+    (folder / FEATURES).mkdir(exist_ok=True)
     for low in range(0, max(len(firings_F), 1), FEATURES_PER_FILE):
         rows = slice(low, low + FEATURES_PER_FILE)
         batch = {name: np.ascontiguousarray(column[rows]) for name, column in numbers.items()}
