@@ -36,6 +36,8 @@ def running(root: Path, prepare: Callable[[Any], None] = lambda app: None, **acc
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield port
-        server.should_exit = True
-        thread.join()
+        try:
+            yield port
+        finally:  # a test that fails must not leave a thread that nobody ends
+            server.should_exit = True
+            thread.join()

@@ -167,6 +167,11 @@ class FeatureIndex:
         return self._list.summaries(features)
 
     @_or_damaged
+    def kinds(self, features: Sequence[int]) -> dict[int, str | None]:
+        """The kind of document with at least half of each feature's firings, by number; None: there is none."""
+        return self._list.kinds(features)
+
+    @_or_damaged
     def oddities(self, features: Sequence[int]) -> dict[int, Oddity]:
         """How far features lie from the middle of the dictionary, by number; dead ones are left out."""
         return self._contents.listing.unusual.of(features)

@@ -65,6 +65,11 @@ class FeatureList:
     def summaries(self, features: Sequence[int]) -> dict[int, FeatureSummary]:
         return {row.feature: self._summary(row) for row in self._listing.rows(features)}
 
+    def kinds(self, features: Sequence[int]) -> dict[int, str | None]:
+        kinds = list(self._contents.said.kinds)
+        found = zip(features, self._listing.main_kinds(features), strict=True)
+        return {feature: None if kind is None else kinds[kind] for feature, kind in found}
+
     def live_before(self, feature: int) -> int | None:
         live_L = self._listing.live_L
         place = bisect_left(live_L, feature)  # numpy would make a copy of all of them for the sake of one number

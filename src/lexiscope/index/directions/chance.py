@@ -30,7 +30,7 @@ def largest_by_chance(num_cosines: float, width: int, share: float = SHARE) -> f
     above = density[::-1].cumsum()[::-1]
     above /= 2 * above[0]  # a half of all cosines is positive
     single = -math.expm1(math.log1p(-share) / max(num_cosines, 1))
-    return float(cosines[min(np.searchsorted(-above, -single), _STEPS - 1)])
+    return float(cosines[min(int(np.searchsorted(-above, -single)), _STEPS - 1)])
 
 
 def closest_pair_by_chance(num_directions: int, width: int) -> float:

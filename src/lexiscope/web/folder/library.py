@@ -97,8 +97,13 @@ class Dictionary:
     @cached_property
     def clusters(self) -> Clusters:
         """Groups of features with close directions, worked out when they are first asked for."""
+        return self.index.clusters(self.width)
+
+    @property
+    def width(self) -> int | None:
+        """Of the decoder directions; None where the SAE is not there."""
         width = self.sae.config.get("output_width") if self.sae else None
-        return self.index.clusters(width if isinstance(width, int) else None)
+        return width if isinstance(width, int) else None
 
     @cached_property
     def notebook(self) -> Notebook:

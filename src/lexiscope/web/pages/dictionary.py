@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 
 from lexiscope.core.errors import InputError, LexiscopeError
-from lexiscope.index.feature import FeaturePage, Filters, Overview, SortKey, TokenClass
+from lexiscope.index.feature import FeaturePage, Filters, Oddity, Overview, SortKey, TokenClass
 from lexiscope.index.notes import Notes
 from lexiscope.index.notes.search import MOST_HITS
+from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.folder.scores import MatchedConcept, ScoreTable, score_table
 from lexiscope.web.folder.siblings import Trade, trades
 from lexiscope.web.meaning import meant
@@ -24,6 +25,7 @@ TEMPLATE = "dictionary.html"
 Look = Literal["tokens", "labels", "meaning", "notes", "tags"]
 Marked = Literal["any", "labelled", "bookmarked"]
 Number = Annotated[float | None, Query(ge=0, le=1e12)]
+Cosine = Annotated[float | None, Query(ge=-1, le=1)]
 Count = Annotated[int | None, Query(ge=0, le=10**12)]
 
 
@@ -39,6 +41,8 @@ class DictionaryView(View):
     filters: Filters
     marked: Marked
     tag: str
+    cluster: int | None
+    """Only features in the cluster of this one."""
     kinds: list[str]
     """Of document, in the indexed text."""
     tags: list[str]
@@ -49,6 +53,8 @@ class DictionaryView(View):
     """For the features on this page, the concepts that they tell best."""
     labels: dict[int, str]
     """For the features on this page, what they are said to be about."""
+    oddities: dict[int, Oddity]
+    """For the live features on this page, how far they lie from the middle of the dictionary."""
     problem: str | None
     """Why what people wrote could not be searched."""
 
@@ -68,11 +74,16 @@ def read(
     variety_to: Number = None,
     documents_from: Count = None,
     documents_to: Count = None,
+    nearest_cosine_from: Cosine = None,
+    nearest_cosine_to: Cosine = None,
+    unusual_from: Number = None,
+    unusual_to: Number = None,
     kind: Annotated[str | None, Query(max_length=200)] = None,
     token_class: TokenClass | None = None,
     dead: bool | None = None,
     marked: Marked = "any",
     tag: Annotated[str, Query(max_length=200)] = "",
+    cluster: Annotated[int | None, Query(ge=0, le=2**31)] = None,
     coloured_by: Colour = "density",
     limit: Annotated[int, Query(ge=1, le=200)] = 25,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
@@ -87,6 +98,10 @@ def read(
         variety_to=variety_to,
         documents_from=documents_from,
         documents_to=documents_to,
+        nearest_cosine_from=nearest_cosine_from,
+        nearest_cosine_to=nearest_cosine_to,
+        unusual_from=unusual_from,
+        unusual_to=unusual_to,
         kind=kind,
         token_class=token_class,
         dead=dead,
@@ -98,6 +113,9 @@ def read(
         tags = found.notebook.read(lambda notes: list(notes.tags.counts(50)), tags)
     except LexiscopeError as error:
         among, problem = set(), str(error)
+    if cluster is not None:
+        beside = _clustered(found, cluster)
+        among = beside if among is None else among & beside
     page = found.index.features(
         sort,
         descending=descending,
@@ -118,11 +136,13 @@ def read(
         filters=filters,
         marked=marked,
         tag=tag,
+        cluster=cluster,
         kinds=sorted(found.artifact.manifest["kinds"]),
         tags=tags,
         coloured_by=coloured_by,
         concepts={feature: found.concepts[feature] for feature in listed if feature in found.concepts},
         labels=found.notebook.labels(listed),
+        oddities=found.index.oddities(listed),
         problem=problem,
     )
 
@@ -135,7 +155,19 @@ def rows(view: DictionaryView) -> Iterator[dict[str, Any]]:
             **listed.model_dump(mode="json", exclude={"example"}),
             "label": view.labels.get(listed.feature),
             "concepts": matched,
+            **(view.oddities[listed.feature].model_dump() if listed.feature in view.oddities else {}),
         }
+
+
+def _clustered(found: Dictionary, feature: int) -> set[int]:
+    """The features in the same cluster as one; itself alone where it is in none.
+
+    Raises:
+        InputError: there is no such feature.
+    """
+    found.index.check(feature)
+    number = int(found.clusters.of_F[feature])
+    return set(found.clusters.members(number)) if number >= 0 else {feature}
 
 
 def _hits(notes: Notes, search: str, look: Literal["labels", "meaning", "notes", "tags"]) -> set[int]:
