@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 
@@ -9,9 +10,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from lexiscope.core.errors import InputError, LexiscopeError
+from lexiscope.web.actions import ACTIONS
 from lexiscope.web.client import Client
 from lexiscope.web.folder.library import Library
-from lexiscope.web.pages import dictionary, feature, home, pages, text
+from lexiscope.web.jobs.actions import JOB_ACTIONS
+from lexiscope.web.pages import closer, clusters, dictionary, feature, home, pages, text
 
 from .serving import running
 
@@ -46,6 +49,38 @@ def test_objects_are_the_same_as_here(client, root):
     asked = {"sort": "density", "descending": False, "search": "<", "limit": 7, "offset": 1}
     for given in ({}, asked, {"search": "é & ="}):
         assert client.dictionary("demo", **given) == dictionary.read(library, "demo", **given)
+
+
+def test_every_action_is_a_method(client):
+    for action in (*ACTIONS, *JOB_ACTIONS):
+        assert callable(getattr(client, action.do.__name__))
+        assert action.do.__name__ in dir(client)
+
+
+def test_what_is_written_through_it_is_on_the_page(root, give_model, tmp_path):
+    """Oracle: the views of the pages, read here from the same folder."""
+    own = shutil.copytree(root, tmp_path / "runs", ignore=shutil.ignore_patterns("*.sqlite*"))
+    with running(own, give_model) as port:
+        client = Client(f"http://127.0.0.1:{port}")
+        marks = client.mark("demo", 3, action="label", text="after a bracket", author="ana")
+        assert [(label.text, label.author) for label in marks.labels] == [("after a bracket", "ana")]
+        assert client.mark("demo", 3, action="tag", text="é & <b>").tags == ["é & <b>"]
+        ablated = client.ablate("demo", 3, author="ana")
+        assert ablated.asked_by == "ana"
+        shown = feature.read(Library(own), "demo", 3)
+        assert shown == client.feature("demo", 3)
+        assert (shown.marks, shown.ablated) == (client.feature("demo", 3).marks, ablated)
+        assert shown.marks.tags == ["é & <b>"]
+        assert client.closer("demo", 3) == closer.read(Library(own), "demo", 3)
+        assert client.clusters("demo", sort="weakest_link") == clusters.read(
+            Library(own), "demo", "weakest_link", 25, 0
+        )
+        with pytest.raises(InputError, match="pre-activation"):
+            client.near_misses("demo", 3)
+        with pytest.raises(InputError, match="422"):
+            client.mark("demo", 3, action="burn")
+        with pytest.raises(ValueError, match="shorter|zip"):
+            client.mark("demo", action="label", text="a")
 
 
 def test_texts_are_read(client):

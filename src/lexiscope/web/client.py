@@ -25,6 +25,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic import BaseModel, ValidationError
 
 from lexiscope.core.errors import InputError, LexiscopeError, one_line
+from lexiscope.web.actions import ACTIONS, Action
+from lexiscope.web.jobs.actions import JOB_ACTIONS
 from lexiscope.web.pages import pages
 from lexiscope.web.steering.writing import Steered
 from lexiscope.web.typed import TypedText
@@ -32,6 +34,7 @@ from lexiscope.web.typed import TypedText
 _SECONDS = 60.0
 _MOST_BYTES = 64 << 20
 _MOST_QUOTED = 300
+_IN_ADDRESS = r"{(\w+)(?::\w+)?}"
 
 View = TypeVar("View", bound=BaseModel)
 
@@ -62,19 +65,22 @@ class Client:
         self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._seconds = seconds
         self._pages = {page.__name__.rsplit(".", 1)[1]: page for page in pages()}
+        self._actions = {action.do.__name__: action for action in (*ACTIONS, *JOB_ACTIONS)}
 
     def __repr__(self) -> str:
         return f"Client({self._address!r})"
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._pages]
+        return [*super().__dir__(), *self._pages, *self._actions]
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """The method of a page."""
-        page = self.__dict__.get("_pages", {}).get(name)
-        if page is None:
-            raise AttributeError(f"there is no page {name!r}; there are {', '.join(self.__dict__.get('_pages', {}))}")
-        return self._method(page)
+        """The method of a page or of an action."""
+        pages, actions = (self.__dict__.get(known, {}) for known in ("_pages", "_actions"))
+        if name in pages:
+            return self._method(pages[name])
+        if name in actions:
+            return self._acting(actions[name])
+        raise AttributeError(f"there is no page or action {name!r}; there are {', '.join([*pages, *actions])}")
 
     def read_text(self, name: str, text: str) -> TypedText:
         """What a dictionary sees in a text.
@@ -98,7 +104,7 @@ class Client:
         return self._ask("POST", f"/d/{_part(name)}/steered.json", Steered, {"prompt": prompt, **asked})
 
     def _method(self, page: ModuleType) -> Callable[..., Any]:
-        names = re.findall(r"{(\w+)(?::\w+)?}", page.PATH)
+        names = re.findall(_IN_ADDRESS, page.PATH)
         view: type[BaseModel] = get_type_hints(page.read)["return"]
 
         def ask(*values: object, **asked: object) -> BaseModel:
@@ -109,12 +115,29 @@ class Client:
                 LexiscopeError: there is no answer, or none that can be read.
             """
             given = inspect.signature(page.read).bind_partial(None, **dict(zip(names, values, strict=True)), **asked)
-            path = re.sub(r"{(\w+)(?::\w+)?}", lambda found: _part(given.arguments[found[1]]), page.PATH)
+            path = re.sub(_IN_ADDRESS, lambda found: _part(given.arguments[found[1]]), page.PATH)
             query = urlencode({name: _text(value) for name, value in asked.items() if value is not None}, doseq=True)
             return self._ask("GET", f"{path}.json{'?' if query else ''}{query}", view)
 
         ask.__name__ = page.__name__.rsplit(".", 1)[1]
         return ask
+
+    def _acting(self, action: Action) -> Callable[..., Any]:
+        names = re.findall(_IN_ADDRESS, action.path)
+        view: type[BaseModel] = get_type_hints(action.do)["return"]
+
+        def do(*values: object, **sent: object) -> BaseModel:
+            """What comes of it, when it is on the disk.
+
+            Raises:
+                InputError: the app refuses; the message says why.
+                LexiscopeError: there is no answer, or none that can be read.
+            """
+            given = dict(zip(names, values, strict=True))
+            return self._ask("POST", re.sub(_IN_ADDRESS, lambda found: _part(given[found[1]]), action.path), view, sent)
+
+        do.__name__ = action.do.__name__
+        return do
 
     def _ask(self, method: str, target: str, view: type[View], body: object = None) -> View:
         content = None if body is None else json.dumps(body).encode()
