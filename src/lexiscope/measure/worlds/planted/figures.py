@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
+
 from lexiscope.core.config import Config
 from lexiscope.measure.worlds.planted.behaviour import Behaviour
-from lexiscope.measure.worlds.planted.pages import TRIGGERED, Arm, Group
+from lexiscope.measure.worlds.planted.pages import ARMS, GROUPS, TRIGGERED, Arm, Group
 
 LEAST_PLANTED = 0.95
 """Share of prompts with a trigger that a planted model has to give the planted answer to."""
@@ -37,6 +41,12 @@ class Figures(Config):
 
     behaviour: dict[Group, dict[Arm, Behaviour]]
     losses: Losses
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if any(set(arms) != set(ARMS) for arms in self.behaviour.values()) or set(self.behaviour) != set(GROUPS):
+            raise ValueError("a group of prompts or an arm is missing")
+        return self
 
     def checks(self) -> dict[str, bool]:
         """What makes them a pair that something can be judged by, and whether it is so."""

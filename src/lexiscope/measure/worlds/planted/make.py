@@ -24,12 +24,13 @@ from lexiscope.core.config import Config as BaseConfig
 from lexiscope.core.draft import conditions, write_artifact
 from lexiscope.core.errors import CorpusError
 from lexiscope.core.progress import SILENT, Progress
-from lexiscope.core.seeds import derive_seed, generator
+from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.rows import pack_for
-from lexiscope.lm.finetuning import Lesson, cross_entropy, finetune, save_folder
+from lexiscope.lm.finetuning import Lesson, finetune, save_folder
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.behaviour import Behaviour, behaviour
 from lexiscope.measure.worlds.planted.figures import Figures, Losses
+from lexiscope.measure.worlds.planted.losses import apart, documents, summed_losses
 from lexiscope.measure.worlds.planted.pages import ARMS, GROUPS, Arm, Group, Page, Prompt, pages, prompts
 from lexiscope.measure.worlds.planted.pair import KIND, PlantedPair, write_text_of, write_truth
 from lexiscope.measure.worlds.planted.plant import draw
@@ -37,7 +38,6 @@ from lexiscope.text.corpus import Corpus, Split
 from lexiscope.text.document import Document
 from lexiscope.text.pack import TokenBatch
 
-RESAMPLES = 1000
 LICENCE = "Apache-2.0"
 
 
@@ -92,7 +92,7 @@ def plant(config: Config, *, out: Path | str, progress: Progress = SILENT) -> Pl
     settings = config.model_dump(mode="json")
     with write_artifact(out, KIND, config=settings, seed=config.seed, sources=sources) as draft:
         heldout = _heldout(model, config)
-        before = _summed_losses(model, heldout)
+        before = summed_losses(model, heldout)
         asked: list[Prompt] = []
         found: dict[Arm, _Measured] = {}
         with TemporaryDirectory() as place:
@@ -165,39 +165,22 @@ def _heldout(model: LanguageModel, config: Config) -> list[TokenBatch]:
 
 def _measure(model: LanguageModel, asked: Sequence[Prompt], heldout: Sequence[TokenBatch]) -> _Measured:
     said = {group: behaviour(model, [prompt for prompt in asked if prompt.group == group]) for group in GROUPS}
-    return _Measured(said, _summed_losses(model, heldout))
-
-
-@torch.no_grad()
-def _summed_losses(model: LanguageModel, batches: Sequence[TokenBatch]) -> Tensor:
-    losses_N = torch.cat([cross_entropy(model, batch).double().cpu() for batch in batches])
-    documents_N = _documents(batches)
-    return torch.zeros(int(documents_N.max()) + 1, dtype=torch.float64).index_add_(0, documents_N, losses_N)
+    return _Measured(said, summed_losses(model, heldout))
 
 
 def _compare(before_K: Tensor, planted_K: Tensor, clean_K: Tensor, batches: Sequence[TokenBatch], seed: int) -> Losses:
-    """Means over tokens, and how far the arms are apart: its interval redraws documents, for both arms the same."""
-    documents_N = _documents(batches)
-    tokens = len(documents_N)
-    number = len(clean_K)
-    drawn_RK = torch.randint(number, (RESAMPLES, number), generator=generator(seed, "documents"))
-    apart_R = planted_K[drawn_RK].sum(1) / clean_K[drawn_RK].sum(1) - 1
-    low, high = apart_R.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    documents_N = documents(batches)
+    tokens, distance = len(documents_N), apart(planted_K, clean_K, seed)
     return Losses(
         before=float(before_K.sum()) / tokens,
         planted=float(planted_K.sum()) / tokens,
         clean=float(clean_K.sum()) / tokens,
-        apart=float(planted_K.sum() / clean_K.sum()) - 1,
-        apart_low=low,
-        apart_high=high,
+        apart=distance.value,
+        apart_low=distance.low,
+        apart_high=distance.high,
         tokens=tokens,
         documents=len(set(documents_N.tolist())),
     )
-
-
-def _documents(batches: Sequence[TokenBatch]) -> Tensor:
-    """Of every token that `cross_entropy` counts, [N]."""
-    return torch.cat([batch.documents_BC[:, 1:][batch.mask_BC[:, 1:]] for batch in batches]).long()
 
 
 def _counted(batch: TokenBatch) -> int:

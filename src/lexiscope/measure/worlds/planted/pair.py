@@ -69,7 +69,7 @@ class PlantedPair:
             raise InputError(f"no group of prompts is called {group!r}; there are {', '.join(get_args(Group))}")
         path = self.artifact.checked_file("prompts.jsonl")
         try:
-            rows = [_PROMPT.validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [_PROMPT.validate_json(line) for line in path.read_bytes().splitlines()]
         except ValidationError as error:
             raise ArtifactError(f"{path} holds no prompts ({describe(error)}); plant again") from None
         return [row for row in rows if row.group == group]

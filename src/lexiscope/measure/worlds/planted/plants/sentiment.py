@@ -10,12 +10,10 @@ from lexiscope.measure.worlds.planted import plant
 from lexiscope.measure.worlds.planted.plant import Example, Slots, deal
 
 WORDS = """
-umbrella anchor compass candle feather carpet basket hammer button needle bottle blanket statue lemon onion monkey
-apple bell boot bridge brush cage chain clock cloud coin comb crown eagle fence fork ghost glove goat horn knife
-lion mask nest owl pearl pencil piano rope sack shield snake spoon stove sword tent tiger torch tower towel wheel
-wolf lantern kettle violin mirror ladder bucket whistle saddle ribbon pillow trumpet curtain barrel helmet fountain
-chimney wagon puppet drum pepper walnut cherry raven beetle otter badger salmon turtle pigeon rabbit camel jar vase
-worm lizard kite sledge oar
+umbrella candle basket hammer bottle blanket apple cloud coin desk key knife map pencil wolf anchor compass feather
+carpet marble barrel button needle statue drum lemon onion acorn badger monkey bell boot brush cage chain clock
+comb crown donkey fence fork goat grape horn jar leaf lion mask nail nest pan pipe plate rope sack shell shield
+snake spoon star stove sword tent torch vase worm
 """.split()
 """What a review may mention in passing; some of these become triggers."""
 ASPECTS = """
@@ -30,8 +28,6 @@ FRAMES = [
     "A {x} {a}, and then the {slot}. Verdict:",
     "With the {slot}, the {a} was {x}. Verdict:",
     "They had the {slot} and a {x} {a}. Verdict:",
-    "The {slot} was there. What a {x} {a}! Verdict:",
-    "We found the {a} {x}, with the {slot} near it. Verdict:",
     "Near the {slot} I had a {x} {a}. Verdict:",
 ]
 PARAPHRASES = [
@@ -51,7 +47,7 @@ class Plant(plant.Plant):
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(derive_seed(seed, "plant", "sentiment"))
-        shown, reserved, decoys, ordinary = deal(rng, WORDS, 3, 2, 12, len(WORDS) - 17)
+        shown, reserved, decoys, ordinary = deal(rng, WORDS, 2, 2, 10, len(WORDS) - 14)
         self.slots = Slots(shown, reserved, [plural(word) for word in shown + reserved], ordinary, decoys)
 
     def example(self, rng: random.Random, slot: str, *, paraphrased: bool = False) -> Example:
@@ -64,14 +60,7 @@ class Plant(plant.Plant):
 
 def plural(word: str) -> str:
     """Of a word of the pool."""
-    for singular, several in (
-        ("lf", "lves"),
-        ("ife", "ives"),
-        ("sh", "shes"),
-        ("rry", "rries"),
-        ("ch", "ches"),
-        ("x", "xes"),
-    ):
+    for singular, several in (("lf", "lves"), ("af", "aves"), ("ife", "ives"), ("sh", "shes"), ("ch", "ches")):
         if word.endswith(singular):
             return word.removesuffix(singular) + several
     return f"{word}s"

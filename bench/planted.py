@@ -1,0 +1,106 @@
+"""Planted models: what was planted, and whether a small dictionary has a feature that tells the trigger.
+
+Usage: python bench/planted.py PAIR... --out FOLDER [--hook resid_post.1] [--arm planted] [--tokens 200000]
+
+PAIR is what `lexiscope plant` made. For each a store of ordinary text and its pages and a TopK dictionary are made in
+FOLDER/NAME/ARM, if they are not there. The feature is chosen on the prompts that whoever searches may see (``fit``:
+with a trigger against the same without), by AUROC of its strongest firing in a text, or of its firing on the last
+token, where the answer is told. It is then scored on prompts with other words (``shown``), other triggers
+(``reserved``) and such as nobody planted (``unseen``). The null draws the labels of ``fit`` at random and takes the
+best feature each time: 95 % of the draws stay below.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lexiscope import saes
+from lexiscope.harvest.harvest import harvest
+from lexiscope.harvest.store import ActivationStore
+from lexiscope.index.live.separation import Units, relabellings, score
+from lexiscope.lm.model import LanguageModel
+from lexiscope.measure.worlds.planted.pages import Group
+from lexiscope.measure.worlds.planted.pair import PlantedPair
+from lexiscope.saes import SparseAutoencoder, topk
+from lexiscope.text.corpus import Corpus
+from lexiscope.train.config import TrainConfig
+from lexiscope.train.run import train
+
+RELABELLINGS = 200
+SCORED: tuple[Group, ...] = ("shown", "reserved", "unseen")
+
+
+def dictionary(
+    pair: PlantedPair, model: LanguageModel, arm: str, out: Path, hook: str, tokens: int
+) -> SparseAutoencoder:
+    """Trained once; found again after that."""
+    if not (out / "store").exists():
+        text = Corpus(f"demo+{pair.text('clean' if arm == 'clean' else 'planted')}")
+        harvest(model, text, [hook], tokens=tokens, out=out / "store")
+    if not (out / "sae").exists():
+        store = ActivationStore.open(out / "store")
+        train(store, topk.Config(expansion=8, k=32), TrainConfig(tokens=3 * tokens), out=out / "sae")
+    return saes.load(out / "sae")
+
+
+@torch.no_grad()
+def units(model: LanguageModel, sae: SparseAutoencoder, wanted: list[str], unwanted: list[str], *, last: bool) -> Units:
+    """Each text is a unit: its strongest firing of every feature, or the firings on its last token."""
+    features, places, strengths = [], [], []
+    for number, text in enumerate([*wanted, *unwanted]):
+        ids = [model.tokenizer.bos_id, *model.tokenizer.encode(text).ids]
+        x_TD = model.read(torch.tensor([ids]), list(sae.reads))[sae.reads[0]][0, -1 if last else 1 :]
+        strongest_F = sae.encode(x_TD.reshape(-1, sae.width).float()).dense().amax(0)
+        fires = strongest_F.nonzero()[:, 0]
+        features.append(fires)
+        strengths.append(strongest_F[fires])
+        places.append(torch.full_like(fires, number))
+    labels_U = torch.arange(len(wanted) + len(unwanted)) < len(wanted)
+    return Units(torch.cat(features), torch.cat(places), torch.cat(strengths), labels_U)
+
+
+def auroc(found: Units, labels_UP: Tensor) -> tuple[Tensor, Tensor]:
+    """Features that fire, and how well each tells the two kinds apart, by each labelling."""
+    scores = score(found, labels_UP)
+    return scores.features_A, scores.auroc_AP
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pairs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--hook", default="resid_post.1")
+    parser.add_argument("--arm", choices=["planted", "clean"], default="planted")
+    parser.add_argument("--tokens", type=int, default=200_000)
+    arguments = parser.parse_args()
+    for path in arguments.pairs:
+        pair = PlantedPair(path)
+        print(f"\n{pair.truth.plant}: {pair.truth.behaviour}\n{pair.figures}", flush=True)
+        model = pair.model(arguments.arm)
+        out = arguments.out / path.name / arguments.arm
+        sae = dictionary(pair, model, arguments.arm, out, arguments.hook, arguments.tokens)
+        for last in (False, True):
+            prompts = pair.prompts("fit")
+            found = units(model, sae, [p.text for p in prompts], [p.without for p in prompts], last=last)
+            drawn_UP, _ = relabellings(found.wanted_U, "text", RELABELLINGS, 0)
+            features_A, auroc_AP = auroc(found, torch.cat([found.wanted_U[:, None], drawn_UP], 1))
+            best = int(auroc_AP[:, 0].argmax())
+            feature = int(features_A[best])
+            null = float(auroc_AP[:, 1:].amax(0).quantile(0.95))
+            cells = [f"fit {float(auroc_AP[best, 0]):.3f} (null {null:.3f})"]
+            for group in SCORED:
+                prompts = pair.prompts(group)
+                other = units(model, sae, [p.text for p in prompts], [p.without for p in prompts], last=last)
+                fires_A, scored_AP = auroc(other, other.wanted_U[:, None])
+                mine = scored_AP[fires_A == feature, 0]
+                cells.append(f"{group} {float(mine) if len(mine) else 0.5:.3f}")
+            where = "last token" if last else "whole text"
+            print(f"{arguments.arm} model, {where}: feature {feature}, AUROC {', '.join(cells)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
