@@ -99,18 +99,26 @@ class Describer:
         explained: Counter[tuple[int, ...]] = Counter()
         for length in reversed(_NGRAM_LENGTHS):
             rows_M = rows_N[places_N >= length - 1]
-            grams_ML = self._text.tokens_T[rows_M[:, None] + np.arange(1 - length, 1)]
             keys_M = np.zeros(len(rows_M), np.int64)
-            for column in grams_ML.T:
-                keys_M = keys_M * len(self._occurrences_V) + column
-            _, first, counts = np.unique(keys_M, return_index=True, return_counts=True)
+            for before in reversed(range(length)):
+                keys_M = keys_M * len(self._occurrences_V) + self._text.tokens_T[rows_M - before]
+            keys, counts = np.unique(keys_M, return_counts=True)
             most = np.argsort(-counts, kind="stable")[:_NGRAMS_KEPT]
-            for place in most[counts[most] >= _LEAST_NGRAM]:
-                tokens, count = tuple(grams_ML[first[place]].tolist()), int(counts[place])
+            most = most[counts[most] >= _LEAST_NGRAM]
+            for key, count in zip(keys[most].tolist(), counts[most].tolist(), strict=True):
+                tokens = self._gram(key, length)
                 if count > 2 * explained[tokens]:
                     found.append(NGram(tokens, count / len(rows_N)))
                     explained[tokens[1:]] += count
         return sorted(found, key=lambda gram: (-gram.share, -len(gram.tokens), gram.tokens))[:_NGRAMS_KEPT]
+
+    def _gram(self, key: int, length: int) -> tuple[int, ...]:
+        """The tokens that were put together as the digits of a number."""
+        tokens = []
+        for _ in range(length):
+            key, token = divmod(key, len(self._occurrences_V))
+            tokens.append(token)
+        return tuple(reversed(tokens))
 
     def _silent(
         self, rows_N: Rows, frequent_K: NDArray[np.int32], random: np.random.Generator
