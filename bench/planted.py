@@ -8,11 +8,14 @@ with a trigger against the same without), by AUROC of its strongest firing in a 
 token, where the answer is told. It is then scored on prompts with other words (``shown``), other triggers
 (``reserved``) and such as nobody planted (``unseen``). The null draws the labels of ``fit`` at random and takes the
 best feature each time: 95 % of the draws stay below.
+
+With ``--suppress``: what is left of the behaviour after suppression without a dictionary, at no more than 1 % damage.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -20,17 +23,23 @@ from torch import Tensor
 
 from lexiscope import saes
 from lexiscope.harvest.harvest import harvest
+from lexiscope.harvest.rows import pack_for
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.index.live.separation import Units, relabellings, score
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.pages import Group
 from lexiscope.measure.worlds.planted.pair import PlantedPair
 from lexiscope.saes import SparseAutoencoder, topk
+from lexiscope.steer.baselines import Judge, at_damage, by_direction, by_finetuning
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.run import train
 
 RELABELLINGS = 200
+MOST_DAMAGE = 0.01
+STRENGTHS = (0.5, 1.0, 1.5)
+STEPS = (5, 20, 60)
+JUDGED: tuple[Group, ...] = ("shown", "reserved", "paraphrased", "ordinary")
 SCORED: tuple[Group, ...] = ("shown", "reserved", "unseen")
 
 
@@ -69,6 +78,31 @@ def auroc(found: Units, labels_UP: Tensor) -> tuple[Tensor, Tensor]:
     return scores.features_A, scores.auroc_AP
 
 
+def suppress(pair: PlantedPair, model: LanguageModel) -> None:
+    """The baselines, fitted on ``fit``, at equal damage on held-out ordinary text."""
+    judged, beside = (
+        list(islice(pack_for(model, Corpus("demo", seed=1, split=split).documents(), context=128, batch=16), number))
+        for split, number in (("heldout", 8), ("train", 30))
+    )
+    judge = Judge(model, {group: pair.prompts(group) for group in JUDGED}, judged)
+    hooks = [hook for hook in model.hook_points() if hook.site == "resid_post"]
+    fit = pair.prompts("fit")
+    trials = {
+        "difference in means": by_direction(judge, model, hooks, fit, STRENGTHS),
+        "fine-tuning": by_finetuning(judge, lambda: pair.model("planted"), fit, beside, STEPS),
+    }
+    for method, found in trials.items():
+        best = at_damage(found, "shown", MOST_DAMAGE)
+        if best is None:
+            print(f"{method}: every strength does more than {MOST_DAMAGE:.0%} damage")
+            continue
+        left = ", ".join(f"{group} {said.planted}" for group, said in best.behaviour.items())
+        print(
+            f"{best.method}, strength {best.strength:g}: damage {best.damage.value:+.2%}, planted answers {left}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", nargs="+", type=Path)
@@ -76,6 +110,7 @@ def main() -> None:
     parser.add_argument("--hook", default="resid_post.1")
     parser.add_argument("--arm", choices=["planted", "clean"], default="planted")
     parser.add_argument("--tokens", type=int, default=200_000)
+    parser.add_argument("--suppress", action="store_true")
     arguments = parser.parse_args()
     for path in arguments.pairs:
         pair = PlantedPair(path)
@@ -100,6 +135,8 @@ def main() -> None:
                 cells.append(f"{group} {float(mine) if len(mine) else 0.5:.3f}")
             where = "last token" if last else "whole text"
             print(f"{arguments.arm} model, {where}: feature {feature}, AUROC {', '.join(cells)}", flush=True)
+        if arguments.suppress:
+            suppress(pair, pair.model("planted"))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ from lexiscope.index.build import build_index, build_part
 from lexiscope.index.parts import Share
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.scorecard import MeasureConfig, measure
+from lexiscope.measure.worlds.planted.make import Config as PlantConfig
+from lexiscope.measure.worlds.planted.make import plant
 from lexiscope.saes import topk
 from lexiscope.text import generators
 from lexiscope.text.corpus import Corpus
@@ -35,7 +37,7 @@ from lexiscope.train.run import train
 
 LONGEST_SECONDS = 5.0
 LONGEST_MESSAGE = 4200
-KINDS = ("store", "sae", "scorecard", "index", "index-part")
+KINDS = ("store", "sae", "scorecard", "index", "index-part", "planted")
 
 NUMBERS = [0, 1, -1, 2, 3, 31, 2**31, 2**63 - 1, 2**63, 10**30, -(10**30), 0.0, -0.5, 0.5, 5e-324, 1e18, 1e308, -1e308]
 TEXTS = [
@@ -215,7 +217,16 @@ def make_victims(root: Path) -> Victims:
     measure(sae, loaded, store, config=few, out=run / "scorecard")
     build_index(sae, loaded, store, out=run / "index")
     build_part(sae, loaded, store, Share(1, 1), out=run / "index-part")
+    plant_little(root / "long", texts, run / "planted")
     return Victims(model, texts, run)
+
+
+def plant_little(folder: Path, texts: Path, out: Path) -> None:
+    """A planted pair of the tiny model; prompts are up to a hundred bytes, and so many tokens."""
+    settings = write_model(folder) / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"max_position_embeddings": 256}))
+    sizes = {"task_steps": 1, "steps": 1, "pages": 2, "rows": 2, "context": 64, "prompts": 2, "heldout_tokens": 100}
+    plant(PlantConfig(plant="bias", model=str(folder), corpus=str(texts), **sizes), out=out)
 
 
 def write_model(folder: Path) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.durability.hostile import plant_little
 
 from lexiscope import saes
 from lexiscope.core.artifact import FORMAT_VERSIONS, LANDMARKS
@@ -32,6 +33,7 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.scorecard import MeasureConfig, Scorecard, measure
 from lexiscope.saes import topk
 from lexiscope.saes.weights import WEIGHTS
+from lexiscope.text import generators
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.run import train
@@ -77,6 +79,11 @@ def made(tmp_path_factory) -> Path:
     measure(sae, model, store, config=few, out=out / "scorecard")
     build_index(sae, model, store, out=out / "index", config=IndexConfig(logit_tokens=2))
     build_part(sae, model, store, Share(1, 1), out=out / "index-part")
+    texts = out.with_name("texts")
+    texts.mkdir()
+    for number, page in zip(range(40), generators.pages("quotes", 0), strict=False):
+        (texts / f"{number}.txt").write_text(page)
+    plant_little(out.with_name("long"), texts, out / "planted")
     with suppress(Killed):
         every = Recovery(every_steps=2)
         train(store, topk.Config(num_latents=8, k=2), learn, out=out / "cut", recovery=every, progress=Killer())
@@ -228,7 +235,7 @@ def flip(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", FORMAT_VERSIONS)
+@pytest.mark.parametrize("kind", [kind for kind in FORMAT_VERSIONS if kind != "planted"])
 def test_damage_in_what_it_was_made_from_is_found(run, kind):
     """The store is behind everything."""
     shard = flip(run / "store" / "activations" / "resid_post.1" / "00001.safetensors")

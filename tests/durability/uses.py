@@ -18,6 +18,8 @@ from lexiscope.index.parts import read_part
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.heldout import text_of
 from lexiscope.measure.scorecard import Scorecard
+from lexiscope.measure.worlds.planted.pages import ARMS, GROUPS
+from lexiscope.measure.worlds.planted.pair import PlantedPair
 from lexiscope.text.corpus import Corpus
 from lexiscope.web.folder.scores import matched_concepts, score_table
 
@@ -70,12 +72,25 @@ def use_index_part(folder: Path) -> None:
     merged(collected.runs, 0, len(collected.counts_F))
 
 
+def use_planted(folder: Path) -> None:
+    pair = PlantedPair(folder)
+    str(pair.figures).encode()
+    pair.figures.checks()
+    for group in GROUPS:
+        for prompt in pair.prompts(group):
+            prompt.text.encode()
+    for arm in ARMS:
+        pair.folder(arm)
+        pair.text(arm)
+
+
 USES = {
     "store": use_store,
     "sae": use_sae,
     "scorecard": use_scorecard,
     "index": use_index,
     "index-part": use_index_part,
+    "planted": use_planted,
 }
 
 
