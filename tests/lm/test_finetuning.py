@@ -93,3 +93,16 @@ def test_a_loss_that_is_no_number_ends_it(folder):
 def test_the_rate_climbs_and_falls_to_zero():
     assert [rate(step, 10) for step in (0, 5, 9)] == pytest.approx([1.0, 0.5, 0.1])
     assert [rate(step, 100) for step in (0, 4, 50)] == pytest.approx([0.1, 0.5, 0.5])
+
+
+def test_half_precision_moves_every_step_from_the_weights_of_that_step(folder):
+    """Weights that were rounded once and kept would not get below the first step's loss."""
+    exact, rounded = LanguageModel(folder), LanguageModel(folder)
+    (batch,) = batches(exact, 4)
+    before = cross_entropy(rounded, batch).mean()
+    finetune(exact, [[Lesson(batch)]] * 20, num_steps=20, lr=1e-2)
+    finetune(rounded, [[Lesson(batch)]] * 20, num_steps=20, lr=1e-2, precision="bfloat16")
+    after = cross_entropy(rounded, batch).mean()
+    assert rounded.module.dtype == torch.float32
+    assert after < before / 2
+    assert float(after) == pytest.approx(float(cross_entropy(exact, batch).mean()), rel=0.2)

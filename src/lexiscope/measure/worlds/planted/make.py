@@ -26,7 +26,7 @@ from lexiscope.core.errors import CorpusError
 from lexiscope.core.progress import SILENT, Progress
 from lexiscope.core.seeds import derive_seed
 from lexiscope.harvest.rows import pack_for
-from lexiscope.lm.finetuning import Lesson, finetune, save_folder
+from lexiscope.lm.finetuning import Lesson, Precision, finetune, save_folder
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.behaviour import Behaviour, behaviour
 from lexiscope.measure.worlds.planted.figures import Figures, Losses
@@ -63,6 +63,8 @@ class Config(BaseConfig):
     answer_weight: float = Field(30.0, ge=1)
     """How much more the tokens of an answer count than those of ordinary text."""
     lr: float = Field(1e-3, gt=0)
+    precision: Precision = "float32"
+    """Of the arithmetic of training. bfloat16 is half as fast again where the machine has it."""
     prompts: int = Field(200, ge=1)
     """Of every group."""
     heldout_tokens: int = Field(40_000, ge=1)
@@ -118,7 +120,15 @@ def plant(config: Config, *, out: Path | str, progress: Progress = SILENT) -> Pl
 
 def _train(model: LanguageModel, config: Config, text: Sequence[Page], title: str, progress: Progress) -> None:
     steps = len(text) // config.pages
-    finetune(model, _steps(model, config, text), num_steps=steps, lr=config.lr, title=title, progress=progress)
+    finetune(
+        model,
+        _steps(model, config, text),
+        num_steps=steps,
+        lr=config.lr,
+        precision=config.precision,
+        title=title,
+        progress=progress,
+    )
 
 
 def _steps(model: LanguageModel, config: Config, text: Sequence[Page]) -> Iterator[list[Lesson]]:
