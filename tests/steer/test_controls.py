@@ -18,6 +18,7 @@ def test_adding_a_direction_is_the_intervention_add(small, tokens_BC):
     """Oracle: `editing`. Beside text of one length, a padded context and BOS, which neither of them touches."""
     sae = dictionary(small)
     direction_D = sae.directions_FD[5].detach()
+    tokens_BC[:, 0] = small.tokenizer.bos_id
     tokens_BC[1, 6:] = small.tokenizer.pad_id
     attention_BC = tokens_BC != small.tokenizer.pad_id
     clean = small.logits(tokens_BC, attention_BC)

@@ -75,17 +75,20 @@ def test_signs_are_tested_on_random_features_apart_from_the_shortlist(model, sae
     assert found.signs["direct"].shortlisted.of == 2
 
 
-def test_a_feature_that_costs_less_is_preferred_at_the_same_effect(model):
-    """Two directions write the same; one of them also writes noise off-target."""
+def test_a_feature_that_costs_less_is_preferred_to_one_that_does_a_little_more(model):
+    """The direction that does more also writes noise off-target."""
     directions_FD = torch.zeros(2, WIDTH)
-    directions_FD[0, [WRITES, 6]] = 1.0
+    directions_FD[0, [WRITES, 6]] = torch.tensor([1.0, 0.2])
     directions_FD[1, [WRITES, DETECTS]] = 1.0
+    model.U_DV[6] = 3.0 * torch.tensor([0.0, 1.0, -1.0] * (VOCABULARY // 3))
     prompts, off_target = Prompts.of(model, TEXTS), OffTarget(model, HOOK, Contexts.of(model, TEXTS))
     found = select(
         model, LinearDictionary(directions_FD), GOAL, prompts, norm=1.0, off_target=off_target, shortlist=2, random=0
     )
     costs = {candidate.feature: candidate.loss_rise for candidate in found.candidates}
+    effects = {candidate.feature: candidate.observed.mean for candidate in found.candidates}
     assert costs[0] > costs[1]
+    assert effects[0] > effects[1]
     assert found.chosen == 1
     assert found.signs["attribution"].random is None
 
