@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 from fastapi import FastAPI
+from tests.lm.conftest import tiny, tiny_folder  # noqa: F401
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.draft import write_artifact
@@ -37,6 +38,8 @@ def _load_world() -> ModuleType:
 
 
 worlds = sys.modules.get("index_world") or _load_world()
+
+from .steering_world import ask, real  # noqa: E402, F401 - it needs the world
 
 
 def _scorecard() -> Scorecard:
