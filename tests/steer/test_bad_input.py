@@ -137,3 +137,15 @@ def test_dead_features_and_other_indexes(built, small):  # noqa: F811
     with pytest.raises(InputError, match="the index of another dictionary"):
         check_index(dictionary(small), units)
     assert isinstance(built.artifact, Artifact)
+
+
+def test_a_crosscoder_in_the_middle_of_a_text(small, tokens_BC):
+    """It needs the tokens that came before, and they came before the block."""
+    hooks = (HookPoint("resid_post", 1), HookPoint("resid_post", 2))
+    config = saes.crosscoder.Config(num_latents=8, site_widths=(16, 16))
+    sae = saes.create(config, torch.randn(64, 32, generator=torch.Generator().manual_seed(0)))
+    sae.reads = sae.writes = hooks
+    past = small.module(tokens_BC, use_cache=True).past_key_values
+    refused = pytest.raises(InputError, match="begin it inside the block")
+    with refused, editing(small, sae, Add(features=1, by=1)):
+        small.module(tokens_BC[:, -1:], use_cache=True, past_key_values=past)

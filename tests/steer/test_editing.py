@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -11,9 +13,10 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.steer.editing import editing
 from lexiscope.steer.interventions import Ablate, Add, Cap, Clamp, Patch, Scale
 from lexiscope.steer.source import codes_of
+from lexiscope.steer.strength import Units
 
 from .conftest import HOOK, dictionary
-from .reference import dense_codes, steered_logits, steered_text
+from .reference import SPECIAL, dense_codes, steered_logits, steered_text
 
 SILENT = 3
 HOOK_BEFORE = HookPoint("resid_post", 0)
@@ -245,3 +248,87 @@ def test_gradients_flow_past_what_is_added(small, tokens_BC):
 
     plain = small.splice({HOOK: lambda x_BCD: x_BCD + 3 * sae.W_dec_FD[1].detach()})
     torch.testing.assert_close(gradient(editing(small, sae, Add(features=1, by=3))), gradient(plain))
+
+
+class KnownMeans(Units):
+    """Stands in for an index: feature i has the mean (i + 1) / 10 and the maximum i + 1."""
+
+    def __init__(self, num_features):
+        self.index = SimpleNamespace(artifact=SimpleNamespace(source=lambda _: None), num_features=num_features)
+
+    def activation(self, feature, strength):
+        return strength.times * (feature + 1 if strength.unit == "max" else 1)
+
+    def mean_over_tokens(self, feature):
+        return (feature + 1) / 10
+
+    def is_dead(self, feature):
+        return feature == SILENT
+
+
+def test_ablation_to_the_mean_is_where_the_feature_fires(small, tokens_BC):
+    sae = dictionary(small)
+
+    def change(f_F, row, place, prompt):
+        for feature in (0, 1, 2):
+            f_F[feature] = (feature + 1) / 10 if f_F[feature] else 0
+        f_F[6] = 14
+        return f_F
+
+    edits = [Ablate(features=[0, 1, 2], to="mean"), Clamp(features=6, to="2max")]
+    with editing(small, sae, edits, units=KnownMeans(24)):
+        found = small.logits(tokens_BC)
+    torch.testing.assert_close(found, steered_logits(small, sae, change, tokens_BC), rtol=1e-3, atol=1e-3)
+    with editing(small, sae, Ablate(features=SILENT, to="mean"), units=KnownMeans(24), allow_dead=True):
+        assert torch.equal(small.logits(tokens_BC), small.logits(tokens_BC))
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_named_features_on_top_of_a_whole_set(small, tokens_BC, drop):
+    """The order of the list does not matter to whole sets, which come first."""
+    sae = dictionary(small)
+    with torch.no_grad():
+        source_F = dense_codes(sae, small.read(torch.tensor([[1, 3, 4]]), [HOOK])[HOOK][0])[-1]
+    some = source_F.topk(3).indices.tolist()
+    edits = [Scale(features=some, by=3), Patch(source="a b", from_position=-1, positions=":5")]
+
+    def change(f_F, row, place, prompt):
+        f_F = source_F.clone() if place < 5 else f_F
+        f_F[some] *= 3
+        return f_F
+
+    with editing(small, sae, edits, error="drop" if drop else "keep"):
+        found = small.logits(tokens_BC)
+    expected = steered_logits(small, sae, change, tokens_BC, drop=drop)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_special_tokens_are_left_alone_unless_they_are_meant(small, tokens_BC, special):
+    """Oracle: the directions themselves, on BOS in front, a pad in the middle and plain tokens."""
+    sae = dictionary(small)
+    tokens_BC = tokens_BC.clone()
+    tokens_BC[:, 0], tokens_BC[1, 4] = 1, 0
+    before_BCD = small.read(tokens_BC, [HOOK])[HOOK]
+    with editing(small, sae, [Add(features=1, by=3, special=special), Add(features=2, by=1, positions="1:")]):
+        moved_BCD = small.read(tokens_BC, [HOOK])[HOOK] - before_BCD
+    plain_BC = tokens_BC >= SPECIAL
+    expected_BCD = 3.0 * (plain_BC | special)[..., None] * sae.W_dec_FD[1].detach()
+    expected_BCD = expected_BCD + plain_BC[..., None] * sae.W_dec_FD[2].detach()
+    torch.testing.assert_close(moved_BCD, expected_BCD, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_is_drawn_from_bos(small, tokens_BC):
+    """Oracle: a source of one word has one activation to draw."""
+    sae = dictionary(small)
+    codes_SF = codes_of(small, sae, "a").dense()
+    with torch.no_grad():
+        f_BCF = dense_codes(sae, small.read(tokens_BC, [HOOK])[HOOK].flatten(0, 1)).view(2, 9, -1)
+    feature = int(((f_BCF != 0).sum((0, 1)) * (codes_SF[0] != codes_SF[1])).argmax())
+    fires_BC = f_BCF[..., feature] != 0
+    assert fires_BC.sum() > 3
+    clean_BCD = small.read(tokens_BC, [HOOK])[HOOK]
+    with editing(small, sae, Ablate(features=feature, to="resample", source="a")):
+        moved_BCD = small.read(tokens_BC, [HOOK])[HOOK] - clean_BCD
+    by_BC = fires_BC * (codes_SF[1, feature] - f_BCF[..., feature])
+    torch.testing.assert_close(moved_BCD, by_BC[..., None] * sae.W_dec_FD[feature].detach(), rtol=1e-3, atol=1e-4)

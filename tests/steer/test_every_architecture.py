@@ -14,9 +14,9 @@ from lexiscope.saes import Batch
 from lexiscope.steer.editing import editing
 from lexiscope.steer.interventions import Ablate, Add, Cap, Clamp, Patch, Scale
 
-HERE, BEFORE, AFTER, LATER = (
-    HookPoint.parse(name) for name in ("resid_post.1", "mlp_in.1", "mlp_out.1", "resid_post.2")
-)
+from .reference import SPECIAL
+
+HERE, LATER, BEFORE, AFTER = map(HookPoint.parse, ("resid_post.1", "resid_post.2", "mlp_in.1", "mlp_out.1"))
 PLACES = [((HERE,), (HERE,)), ((BEFORE,), (AFTER,)), ((HERE, LATER), (HERE, LATER))]
 """An autoencoder's, a transcoder's, a crosscoder's."""
 EDITS = {
@@ -26,6 +26,10 @@ EDITS = {
     "add": (Add(features=0, by=-2, positions="1:6"), lambda f: torch.cat([f[:1] - 2, f[1:]])),
     "patch": (Patch(source="a b", from_position=-1, positions="1:6"), None),
 }
+
+
+def _clamped(f_F):
+    return torch.cat([torch.full_like(f_F[:1], 5), f_F[1:]])
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,7 @@ def expected(model, sae, change, tokens_BC, places, *, drop=False):
             there_BCD = clean[hook] + by_BCD if out_TE is None else out_TE.split(parts, 1)[number].view(x_BCD.shape)
             touched_BC = torch.zeros(x_BCD.shape[:2], dtype=torch.bool)
             touched_BC[:, places] = True
+            touched_BC &= tokens_BC >= SPECIAL
             if out_TE is None:
                 touched_BC &= (g_TF != f_TF).any(1).view(touched_BC.shape)
             new_BCD[touched_BC] = there_BCD[touched_BC]
@@ -101,6 +106,23 @@ def test_an_edit_is_what_the_dense_codes_say(small, sae, tokens, kind, error):
     wanted = expected(small, sae, change, tokens, slice(1, 6), drop=error == "drop")
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=2e-3)
     assert torch.equal(whole, cached)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("on", ["all", "generated"])
+def test_generation_with_and_without_a_cache(small, sae, tokens, on, monkeypatch):
+    """Oracle: whole texts without a cache, changed from what the model has on them without the change."""
+    monkeypatch.setattr(small, "_end_ids", set)
+    edit = Clamp(features=0, to=5, tokens=on)
+    with editing(small, sae, edit):
+        texts = [small.generate_tokens(tokens, max_new_tokens=5, cache=cache) for cache in (True, False)]
+    text_BC = tokens
+    for _ in range(5):
+        touched = slice(0 if on == "all" else tokens.shape[1], None)
+        logits = expected(small, sae, _clamped, text_BC, touched)
+        text_BC = torch.cat([text_BC, logits[:, -1:].argmax(-1)], 1)
+    for text in texts:
+        assert torch.equal(text, text_BC[:, tokens.shape[1] :])
 
 
 @torch.no_grad()

@@ -112,6 +112,8 @@ class Editor:
         if under_way is not self._at:
             self._at, self._x, self._change = under_way, {}, None
             self._chosen = self._chooser(under_way)
+            if self._several:
+                self._remember(under_way)
         if self._chosen is None:
             return x_BCD
         if self._several:
@@ -131,16 +133,19 @@ class Editor:
                 self._change = self._find_change(self._chosen, x_BCD)
         return self._put(hook, x_BCD, self._chosen, self._change)
 
+    def _remember(self, at: Pass) -> None:
+        """The text so far, whether anything is changed in it yet or not."""
+        if not at.first or at.tokens_BC is None:
+            self._seen_BC = at.tokens_BC
+        elif self._seen_BC is not None and self._seen_BC.shape[1] >= at.first:
+            self._seen_BC = torch.cat([self._seen_BC[:, : at.first], at.tokens_BC], dim=1)
+        else:
+            self._seen_BC = None
+
     def _read_clean(self, at: Pass) -> dict[HookPoint, Tensor]:
         """What the model has at every place that is read, on the same text, without this block."""
-        if at.tokens_BC is None:
-            raise InputError("a crosscoder can't be edited in a pass that is given embeddings; give tokens")
-        if not at.first:
-            self._seen_BC = at.tokens_BC
-        elif self._seen_BC is None or self._seen_BC.shape[1] < at.first:
-            raise InputError("this text began outside the block; begin it inside, so that all of it can be read")
-        else:
-            self._seen_BC = torch.cat([self._seen_BC[:, : at.first], at.tokens_BC], dim=1)
+        if self._seen_BC is None:
+            raise InputError("a crosscoder needs every token of a text; begin it inside the block, and with tokens")
         self._running_clean = True
         try:
             found = self._model.read(self._seen_BC, self._places.reads)
