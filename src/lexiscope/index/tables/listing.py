@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lexiscope.index.feature import Filters, SortKey, TokenClass
+from lexiscope.index.tables.order import ascending
 from lexiscope.index.tables.unusual import Unusual
 
 TOKENS_SHOWN = 5
@@ -176,7 +177,7 @@ class Listing:
                 keys_F = self._keys(sort)
                 if descending:
                     keys_F = -keys_F
-                order_F = np.argsort(keys_F, kind="stable").astype(np.int32)
+                order_F = ascending(keys_F)
                 dead_F = self.dead_F[order_F]
                 self._orders[sort, descending] = np.concatenate([order_F[~dead_F], order_F[dead_F]])
             return self._orders[sort, descending]
