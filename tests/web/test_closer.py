@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from safetensors.torch import load_file, save_file
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.errors import InputError
@@ -33,6 +34,9 @@ MOVED = 5
 """Feature f of the planted copy is feature f - 5 here."""
 LOST = 3
 """The one that the copy does not have."""
+
+OTHER = "<img src=x onerror=alert(1)>"
+"""Name of the folder of a dictionary with other settings."""
 
 
 def save(path, directions_FD, *, k=4, writes=worlds.WRITTEN):
@@ -59,7 +63,7 @@ def several(world, tmp_path_factory):
     copy.directions_FD = copy_FD
     copy.artifact = save(root / "copy" / "sae", copy_FD)
     build_index(copy, worlds.Model(world), worlds.Store(world, root / "copy" / "store"), out=root / "copy" / "index")
-    save(root / "other" / "sae", random_directions(worlds.NUM_LATENTS, worlds.MODEL_WIDTH, seed=3), k=5)
+    save(root / OTHER / "sae", random_directions(worlds.NUM_LATENTS, worlds.MODEL_WIDTH, seed=3), k=5)
     save(root / "elsewhere" / "sae", own.directions_FD, writes=worlds.HOOK)
     return root
 
@@ -77,7 +81,7 @@ def test_planted_copies_are_found_again(library):
         assert (copy.name, copy.dictionary, copy.same_settings, copy.feature) == ("copy", "copy", True, feature + MOVED)
         assert copy.cosine > 0.95 > copy.by_chance_high > copy.by_chance > 0
         assert copy.tokens == library.dictionary("copy").index.feature(feature + MOVED).model_dump()["tokens"]
-        assert (other.name, other.dictionary, other.same_settings, other.tokens) == ("other", None, False, [])
+        assert (other.name, other.dictionary, other.same_settings, other.tokens) == (OTHER, None, False, [])
         theirs_FD = random_directions(worlds.NUM_LATENTS, worlds.MODEL_WIDTH, seed=3)
         cosines_F = torch.nn.functional.cosine_similarity(own_FD[feature][None], theirs_FD)
         assert (other.feature, other.cosine) == (
@@ -100,9 +104,9 @@ def test_shuffled_directions_tell_what_chance_gives(library):
 def test_what_is_too_large_waits_until_it_is_asked_for(library, monkeypatch):
     monkeypatch.setattr(closer, "MOST_AT_ONCE", worlds.NUM_LATENTS * worlds.MODEL_WIDTH)
     found = closer.read(library, "own", 30).directions
-    assert ([one.name for one in found.siblings], found.unread) == (["copy"], ["other"])
+    assert ([one.name for one in found.siblings], found.unread) == (["copy"], [OTHER])
     found = closer.read(library, "own", 30, deep=True).directions
-    assert ([one.name for one in found.siblings], found.unread) == (["copy", "other"], [])
+    assert ([one.name for one in found.siblings], found.unread) == (["copy", OTHER], [])
 
 
 def test_loadings_are_squared_coordinates(library):
@@ -113,6 +117,23 @@ def test_loadings_are_squared_coordinates(library):
     assert [one.share for one in decoder.loadings] == pytest.approx(sorted(squares_D, reverse=True)[:8], rel=1e-4)
     assert (decoder.hook, encoder.hook) == (str(worlds.WRITTEN), str(worlds.HOOK))
     assert (encoder.loadings[0].neuron, encoder.loadings[0].share, encoder.spread) == (4, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["own", "copy"])
+def test_weights_that_are_not_as_they_should_be_are_said(several, tmp_path, name):
+    """Half of the rows: the page answers all the same, and the others are still compared."""
+    root = shutil.copytree(several, tmp_path / "runs")
+    path = root / name / "sae" / "sae.safetensors"
+    tensors = load_file(path)
+    save_file({key: tensor[: len(tensor) // 2].contiguous() for key, tensor in tensors.items()}, path)
+    answer = TestClient(create_app(root, port=PORT), base_url=BASE).get("/d/own/features/40/closer.json")
+    assert answer.status_code == 200
+    view = answer.json()
+    if name == "own":
+        assert view["directions"] is None
+        assert view["problem"]
+    else:
+        assert [one["name"] for one in view["directions"]["siblings"]] in ([OTHER], ["copy", OTHER])
 
 
 def test_without_its_weights_the_page_says_so(root):

@@ -27,6 +27,8 @@ from lexiscope.web.view import View
 
 MOST_AT_ONCE = 1 << 27
 """Numbers of other dictionaries that are read without being asked for: half a gigabyte, a second or so."""
+DAMAGE = (LexiscopeError, OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
+"""What comes of weights that are not as their manifest says."""
 _ROWS = 1 << 16
 _MOST_KEPT = 4096
 _MOST_OPENED = 1 << 17
@@ -100,7 +102,7 @@ def stability(
             most = None if most is None else most - size
             try:
                 known = _search(direction_D, sibling.artifact, sibling.num_features)
-            except (LexiscopeError, OSError, ValueError):
+            except DAMAGE:
                 left.append(sibling.name)
                 continue
             _KEPT.put(key, known)

@@ -200,12 +200,17 @@ class Library:
         known = {one.sae.fingerprint: one for one in self._dictionaries.values() if one.sae}
         found: dict[str, Sibling] = {}
         for item in self._saes:
-            if item.fingerprint == own.fingerprint or item.fingerprint in found or _place(item) != _place(own):
+            size = item.config.get("num_latents")
+            if (
+                item.fingerprint in {own.fingerprint, *found}
+                or _place(item) != _place(own)
+                or not isinstance(size, int)
+            ):
                 continue
             found[item.fingerprint] = Sibling(
                 item.path.relative_to(self.root).as_posix().removesuffix("/sae"),
                 item,
-                int(item.config["num_latents"]),
+                size,
                 known.get(item.fingerprint),
                 _settings(item) == _settings(own),
             )
@@ -247,13 +252,15 @@ def _writing(artifact: Artifact) -> tuple[object, ...]:
 
 def _place(sae: Artifact) -> tuple[object, ...]:
     """Of which model, and where in it its directions are."""
-    model = sae.manifest["sources"].get("model", {}).get("fingerprint")
+    model = sae.manifest.get("sources", {}).get("model", {}).get("fingerprint")
     return (model, sae.config.get("writes"), sae.config.get("output_width"))
 
 
 def _settings(sae: Artifact) -> dict[str, object]:
     """Everything that it was trained with but the seed."""
-    train = {key: value for key, value in sae.config.get("train", {}).items() if key not in {"seed", "data_seed"}}
+    train = sae.config.get("train")
+    if isinstance(train, dict):
+        train = {key: value for key, value in train.items() if key not in {"seed", "data_seed"}}
     return {"sae": sae.config.get("sae"), "train": train, "reads": sae.config.get("reads")}
 
 

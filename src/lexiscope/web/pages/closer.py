@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lexiscope.core.errors import InputError, LexiscopeError
+from lexiscope.core.errors import InputError, LexiscopeError, one_line
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.tensorfile import map_tensor
 from lexiscope.index.directions.alignment import Aligned, align
@@ -18,11 +18,12 @@ from lexiscope.web.absorbed import suspects
 from lexiscope.web.folder.library import Dictionary, Library
 from lexiscope.web.missed import ShownMisses, known
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
-from lexiscope.web.stability import MOST_AT_ONCE, Closest, stability
+from lexiscope.web.stability import DAMAGE, MOST_AT_ONCE, Closest, stability
 from lexiscope.web.view import View
 
 PATH = "/d/{name}/features/{feature:int}/closer"
 TEMPLATE = "closer.html"
+_MOST_QUOTED = 300
 
 
 class Directions(View):
@@ -66,8 +67,8 @@ def read(library: AnyLibrary, name: str, feature: int, deep: bool = False) -> Cl
     directions, problem = None, None
     try:
         directions = _directions(library, found, shown, deep)
-    except (LexiscopeError, OSError, ValueError) as error:
-        problem = str(error)
+    except DAMAGE as error:
+        problem = one_line(str(error), _MOST_QUOTED)
     named = {
         feature for one in (directions.suspects if directions else []) for feature in (one.absorbing, one.absorbed)
     }
