@@ -9,12 +9,14 @@ token, where the answer is told. It is then scored on prompts with other words (
 (``reserved``) and such as nobody planted (``unseen``). The null draws the labels of ``fit`` at random and takes the
 best feature each time: 95 % of the draws stay below.
 
-With ``--suppress``: what is left of the behaviour after suppression without a dictionary, at no more than 1 % damage.
+With ``--suppress``: what is left of the behaviour after suppression by features and without a dictionary, at no more
+than 1 % damage, and without a dictionary also at no more than the features did.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -30,14 +32,16 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.pages import Group
 from lexiscope.measure.worlds.planted.pair import PlantedPair
 from lexiscope.saes import SparseAutoencoder, topk
-from lexiscope.steer.baselines import Judge, at_damage, by_direction, by_finetuning
+from lexiscope.steer.baselines import Judge, Trial, at_damage, by_direction, by_finetuning
+from lexiscope.steer.editing import editing
+from lexiscope.steer.suppression import find
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.run import train
 
 RELABELLINGS = 200
-MOST_DAMAGE = 0.01
-STRENGTHS = (0.5, 1.0, 1.5)
+MOST_DAMAGE, LEAST_DAMAGE = 0.01, 0.0005
+STRENGTHS = (0.1, 0.25, 0.5, 1.0, 1.5)
 STEPS = (5, 20, 60)
 JUDGED: tuple[Group, ...] = ("shown", "reserved", "paraphrased", "ordinary")
 SCORED: tuple[Group, ...] = ("shown", "reserved", "unseen")
@@ -78,29 +82,39 @@ def auroc(found: Units, labels_UP: Tensor) -> tuple[Tensor, Tensor]:
     return scores.features_A, scores.auroc_AP
 
 
-def suppress(pair: PlantedPair, model: LanguageModel) -> None:
-    """The baselines, fitted on ``fit``, at equal damage on held-out ordinary text."""
+def suppress(pair: PlantedPair, model: LanguageModel, sae: SparseAutoencoder) -> None:
+    """Features and the baselines, fitted on ``fit``, at equal damage on held-out ordinary text."""
     judged, beside = (
         list(islice(pack_for(model, Corpus("demo", seed=1, split=split).documents(), context=128, batch=16), number))
         for split, number in (("heldout", 8), ("train", 30))
     )
+    began = time.perf_counter()
     judge = Judge(model, {group: pair.prompts(group) for group in JUDGED}, judged)
     hooks = [hook for hook in model.hook_points() if hook.site == "resid_post"]
     fit = pair.prompts("fit")
+    found = find(model, sae, fit, beside[:8], limit=MOST_DAMAGE)
+    with editing(model, sae, found.recipe.edits):
+        turned = judge.trial(model, "features", 0.0)
+    print(f"features, in {time.perf_counter() - began:.0f} s: {found.recipe.edits[0]!s}\n  {left(turned)}", flush=True)
     trials = {
         "difference in means": by_direction(judge, model, hooks, fit, STRENGTHS),
         "fine-tuning": by_finetuning(judge, lambda: pair.model("planted"), fit, beside, STEPS),
     }
-    for method, found in trials.items():
-        best = at_damage(found, "shown", MOST_DAMAGE)
-        if best is None:
-            print(f"{method}: every strength does more than {MOST_DAMAGE:.0%} damage")
-            continue
-        left = ", ".join(f"{group} {said.planted}" for group, said in best.behaviour.items())
-        print(
-            f"{best.method}, strength {best.strength:g}: damage {best.damage.value:+.2%}, planted answers {left}",
-            flush=True,
-        )
+    for allowed in (MOST_DAMAGE, max(turned.damage.value, LEAST_DAMAGE)):
+        for method, tried in trials.items():
+            best = at_damage(tried, "shown", allowed)
+            if best is None:
+                print(f"{method}: every strength does more than {allowed:.2%} damage")
+            else:
+                print(
+                    f"{best.method}, strength {best.strength:g}, for at most {allowed:.2%}\n  {left(best)}", flush=True
+                )
+
+
+def left(trial: Trial) -> str:
+    damage = trial.damage
+    groups = ", ".join(f"{group} {said.planted}" for group, said in trial.behaviour.items())
+    return f"damage {damage.value:+.3%} [{damage.low:+.3%}, {damage.high:+.3%}], planted answers {groups}"
 
 
 def main() -> None:
@@ -136,7 +150,7 @@ def main() -> None:
             where = "last token" if last else "whole text"
             print(f"{arguments.arm} model, {where}: feature {feature}, AUROC {', '.join(cells)}", flush=True)
         if arguments.suppress:
-            suppress(pair, pair.model("planted"))
+            suppress(pair, pair.model("planted"), sae)
 
 
 if __name__ == "__main__":
