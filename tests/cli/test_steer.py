@@ -114,3 +114,48 @@ def test_without_an_index(lexiscope: Run, run_folder: Path, tmp_path: Path) -> N
     code, _, err = lexiscope("steer", tmp_path / "alone", "--prompt", PROMPT, "--ablate", "1", "--tokens", 2)
     assert code == 0, err
     refused(lexiscope("steer", tmp_path / "alone", "--prompt", PROMPT, "--clamp", "1=2max"), "an index")
+
+
+def test_a_change_is_kept_and_applied(
+    lexiscope: Run, run_folder: Path, tmp_path: Path, live_features: list[int]
+) -> None:
+    """Oracle: the same change given by flags."""
+    flags = ["--clamp", f"{live_features[0]}=30max", "--ablate", live_features[1]]
+    way = ["--prompt", PROMPT, "--tokens", 8, "--json"]
+    code, out, err = lexiscope("steer", run_folder, *flags, *way)
+    assert code == 0, err
+    code, _, err = lexiscope("steer", run_folder, *flags, "--save", tmp_path / "edit", "--purpose", "a test")
+    assert code == 0, err
+    assert "applies it" in err
+    code, applied, err = lexiscope("steer", tmp_path / "edit", *way)
+    assert code == 0, err
+    assert json.loads(applied)["texts"] == json.loads(out)["texts"]
+    assert json.loads((tmp_path / "edit" / "report.json").read_text())["purpose"] == "a test"
+
+
+def test_spending_and_its_record(lexiscope: Run, run_folder: Path, model_folder: Path, tmp_path: Path) -> None:
+    from lexiscope.steer.frugal import frugal
+    from lexiscope.steer.spending import parse
+
+    way = [run_folder, "--prompt", PROMPT, "--tokens", 6, "--spend", "k=1", "--json"]
+    code, out, err = lexiscope("steer", *way, "--record", tmp_path / "record")
+    assert code == 0, err
+    model, sae = LanguageModel(model_folder), saes.load(run_folder / "sae")
+    with frugal(model, sae, parse("k=1")):
+        expected = model.generate(PROMPT, max_new_tokens=6)
+    assert json.loads(out)["texts"][0]["steered"] == expected
+    manifest = json.loads((tmp_path / "record" / "manifest.json").read_text())
+    assert 0 < manifest["spent"] <= manifest["tokens"] < manifest["firings"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--spend", "few", "--prompt", "x"], "says no number of features"),
+        (["--spend", "k=1", "--ablate", "1", "--prompt", "x"], "leave out what changes them"),
+        (["--record", "there", "--prompt", "x", "--ablate", "1"], "--record goes with --spend"),
+        (["--ablate", "1"], "there is nothing to go on from"),
+    ],
+)
+def test_what_does_not_go_together(lexiscope: Run, run_folder: Path, flags: list[str], sentence: str) -> None:
+    refused(lexiscope("steer", run_folder, *flags), sentence)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +13,8 @@ from lexiscope.cli.options import Device, Json
 
 if TYPE_CHECKING:
     from lexiscope.index.feature_index import FeatureIndex
+    from lexiscope.lm.model import LanguageModel
+    from lexiscope.saes.base import SparseAutoencoder
     from lexiscope.steer.interventions import AnyIntervention
     from lexiscope.steer.live import LiveToken
 
@@ -28,8 +31,8 @@ FORMS = {
 
 
 def run(
-    sae: Annotated[Path, typer.Argument(help="A run folder, or the folder of an autoencoder.")],
-    prompt: Annotated[list[str], typer.Option(help="What the model goes on from; may be given several times.")],
+    sae: Annotated[Path, typer.Argument(help="A run folder, or the folder of an autoencoder or of a saved edit.")],
+    prompt: Annotated[list[str], typer.Option(help="What the model goes on from; may be given several times.")] = NONE,
     clamp: Annotated[list[str], typer.Option(metavar="F=S", help="Set features: 123=2max, 4,5=8, 6=1q0.9.")] = NONE,
     scale: Annotated[list[str], typer.Option(metavar="F=X", help="Multiply features: 123=0.5.")] = NONE,
     add: Annotated[list[str], typer.Option(metavar="F=S", help="Add to features: 123=-1.5.")] = NONE,
@@ -57,6 +60,14 @@ def run(
     model: Annotated[str | None, typer.Option(help="The language model; default: the one that was harvested.")] = None,
     device: Device = "cpu",
     allow_dead: Annotated[bool, typer.Option("--allow-dead", help="Features that never fire are let through.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Keep the change as an edit in this folder.")] = None,
+    purpose: Annotated[str, typer.Option(help="What the edit that is saved is for.")] = "",
+    spend: Annotated[
+        str | None, typer.Option(metavar="RULE", help="Run on some features: k=8, threshold=0.5, prefix=1024 or all.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="With --spend: write down all that fires, used or not, in this folder.")
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Show each steered token as it comes, with the features that fire on it.")
     ] = False,
@@ -64,24 +75,36 @@ def run(
 ) -> None:
     """Write on from a prompt, as the model is and with features of a dictionary changed, by the same seed."""
     from lexiscope import saes
-    from lexiscope.cli.console import show_json
+    from lexiscope.cli.console import say, show_json
     from lexiscope.cli.inputs import model_of
     from lexiscope.core.errors import InputError
     from lexiscope.index.feature_index import FeatureIndex
+    from lexiscope.steer.edit import RECIPE, Edit, Report, save_edit
     from lexiscope.steer.editing import editing
     from lexiscope.steer.live import stream
     from lexiscope.steer.recipe import Recipe
+    from lexiscope.web.notebook import whoever_runs_this
 
     given = {"clamp": clamp, "scale": scale, "add": add, "cap": cap, "ablate": ablate, "patch": patch}
     where = {"tokens": on} | ({} if positions is None else {"positions": _positions(positions)})
     known = Recipe((), "keep") if recipe is None else Recipe.read(recipe)
+    kept = Edit.open(sae) if (sae / RECIPE).is_file() else None
+    if kept is not None:
+        known = Recipe((*kept.recipe.edits, *known.edits), kept.recipe.error)
     edits = [*known.edits, *(_edit(kind, text, where) for kind, texts in given.items() for text in texts)]
     error = error or known.error
-    if not edits and not live:
+    if not edits and not live and spend is None:
         raise InputError("nothing is to be changed; give --clamp 123=2max, another intervention or --recipe, or --live")
+    if not prompt and save is None:
+        raise InputError("there is nothing to go on from; give --prompt, or --save to keep the change")
+    if spend is not None and (edits or live or save):
+        raise InputError("--spend runs the unchanged model on some of its features; leave out what changes them")
+    if record is not None and spend is None:
+        raise InputError("--record goes with --spend; give --spend all to use everything that fires")
     folder = sae / "sae" if (sae / "sae").is_dir() else sae
-    dictionary = saes.load(folder)
+    dictionary = saes.load(folder) if kept is None else kept.dictionary()
     assert dictionary.artifact is not None
+    folder = dictionary.artifact.path
     beside = folder.absolute().parent / "index"
     found = FeatureIndex.open(index or beside) if index is not None or beside.is_dir() else None
     language_model = model_of(dictionary.artifact, model, device)
@@ -108,15 +131,39 @@ def run(
     def written(text: str) -> str:
         return language_model.generate(text, max_new_tokens=tokens, temperature=sample, seed=seed)
 
-    steered = editing(language_model, dictionary, edits, units=found, error=error, allow_dead=allow_dead)
+    if save is not None:
+        report = Report(purpose=purpose, author=whoever_runs_this())
+        save_edit(save, Recipe(tuple(edits), error), language_model, dictionary, units=found, report=report)
+        say(f"kept in {save}; lexiscope steer {save} --prompt ... applies it")
+    steered: AbstractContextManager[None]
+    if spend is not None:
+        steered = _spending(language_model, dictionary, spend, record)
+    else:
+        steered = editing(language_model, dictionary, edits, units=found, error=error, allow_dead=allow_dead)
     texts = [{"prompt": text, "default": written(text)} for text in prompt]
     with steered:
         texts = [text | {"steered": written(text["prompt"])} for text in texts]
     if json:
-        said = Recipe(tuple(edits), error).values()
+        said = Recipe(tuple(edits), error).values() | ({} if spend is None else {"spend": spend})
         show_json({"sae": str(folder), "model": language_model.name, **said, "seed": seed, "texts": texts})
-    else:
+    elif texts:
         _show(texts)
+
+
+@contextmanager
+def _spending(model: LanguageModel, sae: SparseAutoencoder, spend: str, record: Path | None) -> Iterator[None]:
+    """Run on some of the features, and write all of them down if that is asked for."""
+    from lexiscope.steer.frugal import frugal
+    from lexiscope.steer.record import recording
+    from lexiscope.steer.spending import parse
+
+    rule = parse(spend)
+    if record is None:
+        with frugal(model, sae, rule):
+            yield
+        return
+    with recording(record, model, sae, rule) as book, frugal(model, sae, rule, book):
+        yield
 
 
 def _edit(kind: str, text: str, where: Mapping[str, Any]) -> AnyIntervention:

@@ -104,7 +104,7 @@ class Edit:
         made_for = self.artifact.manifest["sources"].get("model", {})
         if made_for.get("fingerprint") != model.fingerprint:
             raise InputError(f"{self.artifact.path} changes {made_for.get('name')}, not {model.name}; give that model")
-        sae = self._dictionary() if sae is None else sae
+        sae = self.dictionary() if sae is None else sae
         if sae.artifact is None or sae.artifact.fingerprint != self._made_with["fingerprint"]:
             raise InputError(f"{self.artifact.path} was made with another dictionary; give {self._made_with['path']}")
         editor = prepare(model, sae, self.recipe.edits, error=self.recipe.error)
@@ -117,7 +117,12 @@ class Edit:
             raise ArtifactError(f"{self.artifact.path} does not say which dictionary it was made with; save it again")
         return source
 
-    def _dictionary(self) -> SparseAutoencoder:
+    def dictionary(self) -> SparseAutoencoder:
+        """The one that it was made with, where that lay or beside the edit.
+
+        Raises:
+            InputError: it is in neither place.
+        """
         wanted = self._made_with
         beside = self.artifact.path.parent
         for folder in (Path(wanted["path"]), beside, beside.parent):
