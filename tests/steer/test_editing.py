@@ -332,3 +332,16 @@ def test_nothing_is_drawn_from_bos(small, tokens_BC):
         moved_BCD = small.read(tokens_BC, [HOOK])[HOOK] - clean_BCD
     by_BC = fires_BC * (codes_SF[1, feature] - f_BCF[..., feature])
     torch.testing.assert_close(moved_BCD, by_BC[..., None] * sae.W_dec_FD[feature].detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_texts_of_different_length_in_one_block(small, tokens_BC):
+    """Oracle: a block for each. Every text that is read at once is a prompt of its own length."""
+    sae = dictionary(small)
+    edit = Clamp(features=1, to=7, positions=-1)
+    lengths = (9, 6, 8)
+    with editing(small, sae, edit):
+        together = [small.logits(tokens_BC[:, :length]) for length in lengths]
+    for length, logits_BCV in zip(lengths, together, strict=True):
+        with editing(small, sae, edit):
+            assert torch.equal(small.logits(tokens_BC[:, :length]), logits_BCV)
+        assert not torch.equal(small.logits(tokens_BC[:, :length]), logits_BCV)
