@@ -1,7 +1,7 @@
 // "Turn features": a text gone on with twice, as it is and with features turned. The address carries the whole view, and is
 // what to share. Text is set, never parsed as HTML.
 
-import { clear, inPrompt, put, written } from "./texts.js";
+import { begin, finish, inPrompt, put, written } from "./texts.js";
 import { anyOn, start, turns } from "./turning.js";
 
 const LONGEST_ADDRESS = 4000;
@@ -47,7 +47,7 @@ async function write() {
   let begun = false;
   try {
     for await (const line of lines(form.dataset.url, asking, mine.signal)) {
-      if (!begun) clear();
+      if (!begun) begin();
       begun = true;
       if (line.kind === "token") put(line);
       else if (line.kind === "end") say(kept ? parted(line) : `${parted(line)} ${TOO_LONG}`);
@@ -59,6 +59,7 @@ async function write() {
     else say(error.message, true);
   }
   if (mine !== wish) return;
+  finish();
   form.elements.stop.disabled = true;
   both.ariaBusy = "false";
 }

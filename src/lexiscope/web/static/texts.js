@@ -14,15 +14,22 @@ export const written = () => tokens.default.length > 0;
 
 export const inPrompt = () => tokens.default.filter((token) => token.prompt).length;
 
-export function clear() {
+// What was written before stays, faint, until it is written over, so that nothing below moves.
+export function begin() {
   tokens = { default: [], steered: [] };
   marked = chosen = null;
+  for (const old of document.querySelectorAll(".t")) {
+    old.className = "t old";
+    for (const name of ["id", "data-place", "aria-selected", "aria-description"]) old.removeAttribute(name);
+  }
   for (const run of RUNS) {
-    texts[run].style.setProperty("--tall", `${texts[run].offsetHeight}px`); // what is below stays where it is
-    texts[run].replaceChildren();
     texts[run].removeAttribute("aria-activedescendant");
     panels[run].replaceChildren();
   }
+}
+
+export function finish() {
+  for (const old of document.querySelectorAll(".t.old")) old.remove();
 }
 
 export function put(token) {
@@ -33,8 +40,10 @@ export function put(token) {
   made.id = `${run}-${place}`;
   made.role = "option";
   made.dataset.place = place;
-  texts[run].append(made);
-  if (token.shown.includes("↵")) texts[run].append("\n");
+  if (token.shown.includes("↵")) made.classList.add("ends");
+  const old = texts[run].querySelector(".old");
+  if (old) old.replaceWith(made);
+  else texts[run].append(made);
   mark(place);
 }
 
