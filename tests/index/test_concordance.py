@@ -17,6 +17,8 @@ from lexiscope.index.concordance.firings import Gathering, Run, merged, ranges
 from lexiscope.index.concordance.sample import Sample
 from lexiscope.index.concordance.text import Text, read_text, write_text
 from lexiscope.index.describing.coactivation import coactivations
+from lexiscope.saes.kernels import backend
+from lexiscope.saes.kernels.native import library
 
 
 @st.composite
@@ -29,6 +31,7 @@ def matrices(draw):
     return codes_TF
 
 
+KERNELS = ["stock", *(["native"] if library.loaded().dll is not None else [])]
 CUTS = st.lists(st.integers(0, 100), max_size=5)
 
 
@@ -39,9 +42,25 @@ def pieces(codes_TF, cuts):
     return [(low, SparseCodes.from_dense(torch.from_numpy(codes_TF[low:high]))) for low, high in spans]
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
 @settings(deadline=None)
 @given(matrices(), CUTS, st.integers(1, 200), st.data())
-def test_firings_are_the_columns_however_they_arrived(codes_TF, cuts, at_once, data):
+def test_firings_are_the_columns_however_they_arrived(kernels, codes_TF, cuts, at_once, data):
+    with backend.use(kernels):
+        check_firings(codes_TF, cuts, at_once, data)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_a_run_without_firings_has_the_types_of_one_with_some(kernels):
+    with backend.use(kernels):
+        run = Gathering(5).take()
+        blocks = [merged(runs, 1, 3) for runs in ([run], [run, run])]
+    assert run.counts_F.tolist() == [0] * 5
+    for rows, values in [(run.rows, run.values), *((block.rows, block.values) for block in blocks)]:
+        assert (rows.dtype, values.dtype, len(rows), len(values)) == (np.int32, np.float32, 0, 0)
+
+
+def check_firings(codes_TF, cuts, at_once, data):
     latents = codes_TF.shape[1]
     runs, gathering = [], Gathering(latents)
     for start, codes in pieces(codes_TF, cuts):
