@@ -67,7 +67,7 @@ class Where(Config):
         Raises:
             InputError: a context or a position that is not there.
         """
-        if self.everywhere:
+        if self._all(first, length, prompt_B):
             return None
         if self.rows is not None and (missing := [row for row in self.rows if not 0 <= row < len(prompt_B)]):
             raise InputError(f"there is no row {missing[0]} in a batch of {len(prompt_B)}; rows count from 0")
@@ -80,6 +80,20 @@ class Where(Config):
                 lines[prompt] = self._line(first, length, prompt)
             mask_BC[row] = lines[prompt]
         return mask_BC
+
+    def _all(self, first: int, length: int, prompt_B: Sequence[int]) -> bool:
+        """Whether a glance shows that every token of a pass is meant, as for one that is generated."""
+        if self.rows is not None or isinstance(self.positions, tuple):
+            return False
+        if self.tokens == "generated" and first < max(prompt_B):
+            return False
+        if self.tokens == "prompt" and first + length > min(prompt_B):
+            return False
+        for prompt in {*prompt_B} if self.positions is not None else ():
+            start, stop = self._ends(prompt)
+            if start > first or stop is not None:
+                return False
+        return True
 
     def _line(self, first: int, length: int, prompt: int) -> Tensor:
         line_C = torch.zeros(length, dtype=torch.bool)
