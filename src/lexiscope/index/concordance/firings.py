@@ -104,10 +104,9 @@ class Gathering:
         parts, self._parts, self._size = self._parts, [], 0
         if is_native() and all(part.rows_N.dtype == torch.int32 for part in parts):
             return Run(*(column.numpy() for column in native.sort(parts, self._num_latents)))
-        latents, rows, values = (
-            _joined([part[place].numpy() for part in parts], dtype)
-            for place, dtype in enumerate((np.int32, np.int32, np.float32))
-        )
+        latents = _joined([part.latents_N.numpy() for part in parts], np.int32)
+        rows = _joined([part.rows_N.numpy() for part in parts], np.int32)
+        values = _joined([part.values_N.numpy() for part in parts], np.float32)
         return Run(np.bincount(latents, minlength=self._num_latents), *_sorted(latents, rows, values))
 
 
