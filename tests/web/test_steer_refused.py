@@ -7,12 +7,14 @@ import http.client
 import itertools
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.testclient import TestClient
 
 from lexiscope.core.errors import InputError
 from lexiscope.web import reader
+from lexiscope.web.app import create_app
 from lexiscope.web.client import Client
 
 from .serving import running
@@ -67,6 +69,19 @@ def test_one_text_at_a_time_and_a_sentence_for_those_who_wait_too_long(real, mon
             assert "somebody else" in answer.json()["error"]
         assert client.post("/d/demo/text.json", json={"text": PROMPT}).status_code == 200
     assert client.post(URL, json=body).status_code == 200
+
+
+def test_a_model_that_takes_long_to_load_is_nobody_else_writing(real, monkeypatch):
+    monkeypatch.setattr(reader, "WRITING_SECONDS", 0.05)
+    monkeypatch.setattr(reader.TextReader, "_parts", property(lambda _: (time.sleep(0.3), real.model, real.sae)[1:]))
+    found = create_app(real.root).state.library.dictionary("demo").reader
+
+    def write(_):
+        with found.writing() as (model, *_):
+            return model
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(write, range(3))) == [real.model] * 3
 
 
 def test_what_goes_wrong_later_is_the_last_line(real, monkeypatch):

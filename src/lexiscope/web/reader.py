@@ -148,11 +148,11 @@ class TextReader:
         Raises:
             BusyError: another one is still being written.
         """
+        with self._turn:
+            model, sae = self._parts  # loading them is no reason to give up
         if not self._writing.acquire(timeout=WRITING_SECONDS):
             raise BusyError("this model is writing for somebody else; try again when it has finished")
         try:
-            with self._turn:
-                model, sae = self._parts
             yield model, sae, self._hooks
         finally:
             self._writing.release()
