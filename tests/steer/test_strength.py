@@ -49,3 +49,8 @@ def test_units_that_nobody_knows(built):  # noqa: F811
         mean_over_tokens(None, 0)
     with pytest.raises(InputError, match="there is no feature"):
         in_activation(Units(built), 10**6, Strength.read("2max"))
+
+
+def test_what_is_not_finite_is_no_strength():
+    with pytest.raises(ValueError, match="finite"):
+        Strength(times=float("nan"), unit="max")

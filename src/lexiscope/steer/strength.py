@@ -30,7 +30,7 @@ Unit = Literal["activation", "max", "mean", "quantile"]
 class Strength(BaseModel):
     """A number of units. Written as a number, or as text such as ``"2max"``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     times: float
     unit: Unit = "activation"
     quantile: float | None = None
