@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from lexiscope import saes
 from lexiscope.cli import console
 from lexiscope.cli.main import main
 from lexiscope.core.errors import LexiscopeError
@@ -30,6 +31,12 @@ from lexiscope.measure.scorecard import MeasureConfig, measure
 from lexiscope.measure.worlds.planted.make import Config as PlantConfig
 from lexiscope.measure.worlds.planted.make import plant
 from lexiscope.saes import topk
+from lexiscope.steer.edit import save_edit
+from lexiscope.steer.frugal import frugal
+from lexiscope.steer.interventions import Ablate, Clamp
+from lexiscope.steer.recipe import Recipe
+from lexiscope.steer.record import recording
+from lexiscope.steer.spending import parse
 from lexiscope.text import generators
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig
@@ -37,7 +44,7 @@ from lexiscope.train.run import train
 
 LONGEST_SECONDS = 5.0
 LONGEST_MESSAGE = 4200
-KINDS = ("store", "sae", "scorecard", "index", "index-part", "planted")
+KINDS = ("store", "sae", "scorecard", "index", "index-part", "planted", "record", "edit")
 
 NUMBERS = [0, 1, -1, 2, 3, 31, 2**31, 2**63 - 1, 2**63, 10**30, -(10**30), 0.0, -0.5, 0.5, 5e-324, 1e18, 1e308, -1e308]
 TEXTS = [
@@ -218,7 +225,17 @@ def make_victims(root: Path) -> Victims:
     build_index(sae, loaded, store, out=run / "index")
     build_part(sae, loaded, store, Share(1, 1), out=run / "index-part")
     plant_little(root / "long", texts, run / "planted")
+    steer_little(loaded, run)
     return Victims(model, texts, run)
+
+
+def steer_little(model: LanguageModel, run: Path) -> None:
+    """A record and an edit."""
+    sae = saes.load(run / "sae")
+    spending = parse("k=2")
+    with recording(run / "record", model, sae, spending) as record, frugal(model, sae, spending, record):
+        model.generate("hello world, a", max_new_tokens=3)
+    save_edit(run / "edit", Recipe((Clamp(features=(1, 2), to=3), Ablate(features=3))), model, sae)
 
 
 def plant_little(folder: Path, texts: Path, out: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.durability.hostile import plant_little
+from tests.durability.hostile import plant_little, steer_little
 
 from lexiscope import saes
 from lexiscope.core.artifact import FORMAT_VERSIONS, LANDMARKS
@@ -84,6 +84,7 @@ def made(tmp_path_factory) -> Path:
     for number, page in zip(range(40), generators.pages("quotes", 0), strict=False):
         (texts / f"{number}.txt").write_text(page)
     plant_little(out.with_name("long"), texts, out / "planted")
+    steer_little(model, out)
     with suppress(Killed):
         every = Recovery(every_steps=2)
         train(store, topk.Config(num_latents=8, k=2), learn, out=out / "cut", recovery=every, progress=Killer())
@@ -205,12 +206,14 @@ def test_every_file_that_is_gone_or_more_than_it_was_is_found(run, figure):
 
 
 def test_every_two_files_that_are_swapped_are_found(run, figure):
-    """Within an artifact, manifests too, and the same file of two artifacts."""
+    """Within an artifact, manifests too, and the same file of two artifacts. Of the same bytes there is no swap: the
+    two models of a planted pair share files of their tokenizer."""
     pairs = []
     for _, group in itertools.groupby(files(run), key=lambda item: item[0]):
         pairs += itertools.combinations([path for _, path in group], 2)
     pairs += itertools.combinations([folder / MANIFEST for folder in folders(run)], 2)
     pairs += [tuple(folder / "state.safetensors" for folder in folders(run)[-2:])]
+    pairs = [pair for pair in pairs if pair[0].read_bytes() != pair[1].read_bytes()]
     hits = 0
     for pair in pairs:
         first, second = (path.read_bytes() for path in pair)

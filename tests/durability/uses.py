@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from lexiscope import saes
 from lexiscope.core.artifact import open_artifact
+from lexiscope.core.errors import InputError
 from lexiscope.core.verify import verify
 from lexiscope.harvest.store import ActivationStore
 from lexiscope.index.concordance.collect import joined
@@ -20,6 +22,8 @@ from lexiscope.measure.heldout import text_of
 from lexiscope.measure.scorecard import Scorecard
 from lexiscope.measure.worlds.planted.pages import ARMS, GROUPS
 from lexiscope.measure.worlds.planted.pair import PlantedPair
+from lexiscope.steer.edit import Edit
+from lexiscope.steer.record import read_record
 from lexiscope.text.corpus import Corpus
 from lexiscope.web.folder.scores import matched_concepts, score_table
 
@@ -84,6 +88,19 @@ def use_planted(folder: Path) -> None:
         pair.text(arm)
 
 
+def use_record(folder: Path) -> None:
+    for column in read_record(folder).values():
+        assert column.ndim == 1
+
+
+def use_edit(folder: Path) -> None:
+    edit = Edit.open(folder)
+    edit.recipe.toml().encode()
+    edit.report.model_dump_json()
+    with suppress(InputError):  # its dictionary need not be there
+        edit.dictionary()
+
+
 USES = {
     "store": use_store,
     "sae": use_sae,
@@ -91,6 +108,8 @@ USES = {
     "index": use_index,
     "index-part": use_index_part,
     "planted": use_planted,
+    "record": use_record,
+    "edit": use_edit,
 }
 
 

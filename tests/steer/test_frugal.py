@@ -15,7 +15,7 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.verify import verify
 from lexiscope.saes.base import Batch
 from lexiscope.steer.frugal import frugal
-from lexiscope.steer.record import recording
+from lexiscope.steer.record import read_record, recording
 from lexiscope.steer.spending import parse
 
 AT = HookPoint.parse(HOOK)
@@ -73,6 +73,7 @@ def test_generation_and_its_record(model, sae, tmp_path, cache):  # noqa: F811
         found_BC = model.generate_tokens(ids(model), max_new_tokens=6, cache=cache)
     assert torch.equal(found_BC, expected_BC[:, ids(model).shape[1] :])
     rows = duckdb.sql(f"SELECT * FROM '{tmp_path}/record/fired/*.parquet'").fetchnumpy()
+    assert all((read_record(tmp_path / "record")[name] == column).all() for name, column in rows.items())
     place_N, latent_N = codes_CF.nonzero(as_tuple=True)
     order = np.lexsort((rows["feature"], rows["position"]))
     assert rows["position"][order].tolist() == place_N.tolist()

@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lexiscope.core.artifact import open_artifact
 from lexiscope.core.draft import write_artifact
+from lexiscope.core.errors import ArtifactError
+from lexiscope.core.parquet import connect, scan, trouble
 from lexiscope.index.tables.parquet import write_parquet
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
@@ -65,9 +68,47 @@ class Record:
             name: np.concatenate([np.empty(0, _NUMPY[kind]), *(part[name] for part in self._waiting)])
             for name, kind in TYPES.items()
         }
-        write_parquet(self._folder / f"{self._files:04d}.parquet", columns, TYPES)
+        for start in range(0, max(self._rows, 1), _ROWS_PER_FILE):
+            part = {name: column[start : start + _ROWS_PER_FILE] for name, column in columns.items()}
+            write_parquet(self._folder / f"{self._files:04d}.parquet", part, TYPES)
+            self._files += 1
         self._waiting, self._rows = [], 0
-        self._files += 1
+
+
+def read_record(path: Path | str) -> dict[str, NDArray[np.generic]]:
+    """All rows of a record, as columns. Of one larger than memory, ask the files with DuckDB.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged.
+    """
+    import duckdb
+
+    artifact = open_artifact(path, "record")
+    names = sorted(name for name in artifact.manifest["files"] if name.startswith("fired/"))
+    parts = []
+    with connect() as connection:
+        for name in names:
+            file = artifact.checked_file(name)
+            try:
+                (rows,) = connection.execute(f"SELECT count(*) FROM {scan(file)}").fetchone()  # noqa: S608  our own name
+                if rows > _ROWS_PER_FILE:  # a small file may claim to hold a lot
+                    raise ArtifactError(f"{file} claims {rows} rows, more than are ever written; record again")
+                found = connection.execute(f"SELECT {', '.join(TYPES)} FROM {scan(file)}").fetchnumpy()  # noqa: S608
+                parts.append({column: _plain(found[column], kind) for column, kind in TYPES.items()})
+            except (duckdb.Error, RuntimeError, TypeError, ValueError) as error:
+                raise trouble(file, error, "record again") from None
+    if not parts:
+        raise ArtifactError(f"{artifact.path} has no table of what fired; record again")
+    return {column: np.concatenate([part[column] for part in parts]) for column in TYPES}
+
+
+def _plain(column: NDArray[np.generic], kind: str) -> NDArray[np.generic]:
+    if isinstance(column, np.ma.MaskedArray) and np.ma.is_masked(column):
+        raise ValueError("a value is missing")
+    plain = np.asarray(column)
+    if plain.dtype != _NUMPY[kind]:
+        raise TypeError(f"{plain.dtype} is no {kind}")
+    return plain
 
 
 @contextmanager
