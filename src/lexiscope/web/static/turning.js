@@ -13,7 +13,7 @@ let timer = 0;
 // What is turned, as an address says it.
 export const turns = () => rows().map((row) => row.dataset.written);
 
-export const anyOn = () => rows().some((row) => !row.classList.contains("off"));
+export const anyOn = () => rows().some((row) => !row.classList.contains("idle"));
 
 // Tells when something else is turned, and what can't be.
 export function start(whenChanged, whenSaid) {
@@ -60,7 +60,7 @@ function describe(row) {
   slider.disabled = times.disabled = ablates;
   const off = Number(times.value) === (kind.value === "scale" ? 1 : 0);
   unit.textContent = ablates ? "silent" : off ? "off" : kind.value === "scale" ? "× itself" : "× max";
-  row.classList.toggle("off", off && !ablates);
+  row.classList.toggle("idle", off && !ablates);
 }
 
 function add(candidate) {
