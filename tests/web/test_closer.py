@@ -240,6 +240,16 @@ def test_dead_features_and_strange_architectures_are_refused_in_words(measurable
         missed.measure(found, found.index.feature(DEF), "")
 
 
+@pytest.mark.parametrize(("feature", "why"), [(0, "never fired"), (ALWAYS, "fires wherever")])
+def test_what_can_have_no_near_misses_is_not_there(measurable, feature, why):
+    root, prepare = measurable
+    app = create_app(root, port=PORT)
+    prepare(app)
+    answer = TestClient(app, base_url=BASE).post(f"/d/own/features/{feature}/near-misses.json", json={})
+    assert answer.status_code == 404
+    assert why in answer.json()["error"]
+
+
 def test_near_misses_wait_for_nobody_in_read_only_mode(measurable):
     root, _ = measurable
     client = TestClient(create_app(root, access=Access.at(port=PORT, read_only=True)), base_url=BASE)

@@ -14,11 +14,11 @@ from datetime import datetime
 import numpy as np
 from pydantic import ValidationError
 
-from lexiscope.core.errors import InputError, LexiscopeError
+from lexiscope.core.errors import LexiscopeError
 from lexiscope.core.seeds import derive_seed
 from lexiscope.index.feature import Example, Feature, Real, Record
 from lexiscope.index.live.ablation import Window, windows_at
-from lexiscope.index.live.near_misses import NearMisses, Rule
+from lexiscope.index.live.near_misses import NearMisses, NoNearMissesError, Rule
 from lexiscope.index.notes import Notes, Result
 from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.notebook import by
@@ -95,12 +95,15 @@ def measure(dictionary: Dictionary, feature: Feature, author: str) -> ShownMisse
     """Look for near-misses and write them down.
 
     Raises:
-        InputError: they can't be told; the message says why.
+        NoNearMissesError: there can be none; the message says why.
+        InputError: the model or the SAE is not there.
     """
     if feature.dead:
-        raise InputError("this feature never fired, so it has no tokens of its own to look at")
+        raise NoNearMissesError("this feature never fired, so it has no tokens of its own to look at")
     text = dictionary.index.text
     rows = _places(dictionary, feature)
+    if not rows:
+        raise NoNearMissesError("this feature fires wherever it was looked for, so there is no place where it misses")
     windows = []
     for window in windows_at(text.tokens_T, text.context_starts(), rows, before=None, after=_AFTER):
         cut = max(0, window.focus - _BEFORE)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from lexiscope.core.errors import InputError, one_line
 from lexiscope.index.feature_index import UnknownFeatureError
+from lexiscope.index.live.near_misses import NoNearMissesError
 from lexiscope.web.drawing.rendering import render
 from lexiscope.web.folder.library import UnknownDictionaryError
 from lexiscope.web.jobs.job import BusyError, UnknownJobError
@@ -69,7 +70,7 @@ def answer(request: Request, error: Exception) -> Response:
 
 def explain(error: Exception) -> tuple[int, str]:
     """Status and sentence of an error. What it quotes is from the request, and may hold anything."""
-    if isinstance(error, UnknownDictionaryError | UnknownFeatureError | UnknownJobError):
+    if isinstance(error, UnknownDictionaryError | UnknownFeatureError | UnknownJobError | NoNearMissesError):
         return 404, f"{error}."
     if isinstance(error, BusyError):
         return 409, f"{error}."

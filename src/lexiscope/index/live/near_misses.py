@@ -37,6 +37,10 @@ Rule = Literal["zero", "own_threshold", "shared_threshold", "largest_k", "gate"]
 """What the bar is."""
 
 
+class NoNearMissesError(InputError):
+    """Of this feature there can be none, whatever is read."""
+
+
 class NearMiss(Record):
     """A token on which the feature is silent."""
 
@@ -85,12 +89,13 @@ def near_misses(
         hooks: for an autoencoder that does not say itself what it reads.
 
     Raises:
-        InputError: no such feature, or an architecture whose latents have no pre-activation of their own.
+        InputError: there is no such feature.
+        NoNearMissesError: latents of this architecture have no pre-activation of their own.
     """
     if not 0 <= feature < sae.num_latents:
         raise InputError(f"there is no feature {feature}; this dictionary has features 0 to {sae.num_latents - 1}")
     if not isinstance(sae, LinearDictionary):
-        raise InputError(
+        raise NoNearMissesError(
             "latents of this architecture are chosen one after another and have no pre-activation of their own, so "
             "nothing can be just below its threshold"
         )
@@ -127,7 +132,7 @@ def _bar(sae: LinearDictionary, feature: int, codes: SparseCodes) -> tuple[Rule,
     """What the bar is, and where it stands on every token, [T].
 
     Raises:
-        InputError: an activation that is not known here.
+        NoNearMissesError: an activation that is not known here.
     """
     level_T = torch.zeros(codes.num_tokens)
     match sae.activation:
@@ -142,7 +147,7 @@ def _bar(sae: LinearDictionary, feature: int, codes: SparseCodes) -> tuple[Rule,
         case topk.Activation():
             used = sae.config.k_used if isinstance(sae, hierarchical_topk.HierarchicalTopK) else None
             return "largest_k", _smallest_of(codes, used or sae.activation.options.k)
-    raise InputError(f"it is not known above what latents of {type(sae).__name__} fire")
+    raise NoNearMissesError(f"it is not known above what latents of {type(sae).__name__} fire")
 
 
 def _smallest_of(codes: SparseCodes, k: int) -> Tensor:
