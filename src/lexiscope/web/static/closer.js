@@ -1,6 +1,6 @@
 // A closer look: sections that take more than the index. On the page of a feature they are fetched when they come near
-// the window, as the server draws them (it escapes all text, and markup that is parsed here runs nothing). What has to
-// be measured is measured on a click, and the sections are drawn again.
+// the window, as the server draws them: a page of ours, which the browser reads as a document of its own that runs
+// nothing. What has to be measured is measured on a click, and the sections are drawn again.
 
 import { post } from "./tokens.js";
 
@@ -12,9 +12,7 @@ async function draw(from) {
   asked = from;
   let drawn;
   try {
-    const response = await fetch(from);
-    if (!response.ok) throw new Error();
-    drawn = new DOMParser().parseFromString(await response.text(), "text/html");
+    drawn = await page(from);
   } catch {
     for (const section of sections()) section.setAttribute("aria-busy", "false");
     const said = document.querySelector("section[data-closer] .note");
@@ -28,6 +26,15 @@ async function draw(from) {
     section.setAttribute("aria-busy", "false");
   }
 }
+
+const page = (from) => new Promise((arrived, failed) => {
+  const request = new XMLHttpRequest();
+  request.open("GET", from);
+  request.responseType = "document";
+  request.onload = () => (request.status === 200 && request.response ? arrived(request.response) : failed());
+  request.onerror = failed;
+  request.send();
+});
 
 const sections = () => document.querySelectorAll("section[data-closer], main section[id]:is(#near-misses, #absorption, #stability, #alignment)");
 
