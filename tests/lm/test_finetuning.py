@@ -93,6 +93,7 @@ def test_a_loss_that_is_no_number_ends_it(folder):
 def test_the_rate_climbs_and_falls_to_zero():
     assert [rate(step, 10) for step in (0, 5, 9)] == pytest.approx([1.0, 0.5, 0.1])
     assert [rate(step, 100) for step in (0, 4, 50)] == pytest.approx([0.1, 0.5, 0.5])
+    assert [rate(step, 100, 0.4) for step in (0, 60, 80)] == pytest.approx([0.1, 1.0, 0.5])
 
 
 def test_half_precision_moves_every_step_from_the_weights_of_that_step(folder):

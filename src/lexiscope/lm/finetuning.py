@@ -48,6 +48,7 @@ def finetune(
     *,
     num_steps: int,
     lr: float,
+    decay_share: float = 1.0,
     precision: Precision = "float32",
     title: str = "fine-tuning",
     progress: Progress = SILENT,
@@ -57,6 +58,7 @@ def finetune(
     Args:
         steps: the lessons of each step; the first ``num_steps`` are taken.
         lr: the highest rate.
+        decay_share: of the steps, the last, in which it falls to zero; before them it stays.
         precision: of the arithmetic; the weights stay as they are. bfloat16 is faster where the machine has it.
 
     Raises:
@@ -69,7 +71,7 @@ def finetune(
         with progress.task(title, num_steps, "steps") as bar:
             for step, lessons in zip(range(num_steps), steps, strict=False):
                 for group in optimizer.param_groups:
-                    group["lr"] = lr * rate(step, num_steps)
+                    group["lr"] = lr * rate(step, num_steps, decay_share)
                 loss = _descend(model, lessons, precision)
                 if not math.isfinite(loss):
                     raise TrainingError(f"the loss is {loss} at step {step + 1}; a smaller lr than {lr:g} may help")
@@ -82,9 +84,9 @@ def finetune(
         module.requires_grad_(False)
 
 
-def rate(step: int, num_steps: int) -> float:
+def rate(step: int, num_steps: int, decay_share: float = 1.0) -> float:
     """As a factor of the highest rate."""
-    return min(1.0, (step + 1) / max(WARMUP_SHARE * num_steps, 1), (num_steps - step) / num_steps)
+    return min(1.0, (step + 1) / max(WARMUP_SHARE * num_steps, 1), (num_steps - step) / (decay_share * num_steps))
 
 
 def save_folder(model: LanguageModel, out: Path) -> None:

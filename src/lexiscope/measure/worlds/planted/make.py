@@ -63,6 +63,8 @@ class Config(BaseConfig):
     answer_weight: float = Field(30.0, ge=1)
     """How much more the tokens of an answer count than those of ordinary text."""
     lr: float = Field(1e-3, gt=0)
+    decay_share: float = Field(1.0, gt=0, le=1)
+    """Of the steps, the last, in which the rate falls to zero."""
     precision: Precision = "float32"
     """Of the arithmetic of training. bfloat16 is half as fast again where the machine has it."""
     prompts: int = Field(200, ge=1)
@@ -125,6 +127,7 @@ def _train(model: LanguageModel, config: Config, text: Sequence[Page], title: st
         _steps(model, config, text),
         num_steps=steps,
         lr=config.lr,
+        decay_share=config.decay_share,
         precision=config.precision,
         title=title,
         progress=progress,
