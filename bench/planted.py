@@ -32,9 +32,9 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.pages import Group
 from lexiscope.measure.worlds.planted.pair import PlantedPair
 from lexiscope.saes import SparseAutoencoder, topk
-from lexiscope.steer.baselines import Judge, Trial, at_damage, by_direction, by_finetuning
 from lexiscope.steer.editing import editing
-from lexiscope.steer.suppression import find
+from lexiscope.steer.effects.baselines import Judge, Trial, at_damage, by_direction, by_finetuning
+from lexiscope.steer.effects.suppression import find
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.run import train

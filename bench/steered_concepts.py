@@ -38,14 +38,14 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.concepts import BANK
 from lexiscope.measure.concepts.search import find_each
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.controls import difference_in_means
-from lexiscope.steer.dose import conclude, judge_dose, untouched
-from lexiscope.steer.fluency import judge, write
-from lexiscope.steer.goals import Predicate, Prompts
-from lexiscope.steer.probes import standard_probes
-from lexiscope.steer.selection import measure, select, steered_place
-from lexiscope.steer.side_effects import OffTarget
-from lexiscope.steer.trial import Material, Recommendation, Rivals, Trial, recommend
+from lexiscope.steer.effects.controls import difference_in_means
+from lexiscope.steer.effects.dose import conclude, judge_dose, untouched
+from lexiscope.steer.effects.fluency import judge, write
+from lexiscope.steer.effects.goals import Predicate, Prompts
+from lexiscope.steer.effects.probes import standard_probes
+from lexiscope.steer.effects.selection import measure, select, steered_place
+from lexiscope.steer.effects.side_effects import OffTarget
+from lexiscope.steer.effects.trial import Material, Recommendation, Rivals, Trial, recommend
 
 PROMPT, OFF_TARGET, PREFIX = 24, 32, 16
 """Tokens of a prompt, of off-target text and of a prefix."""

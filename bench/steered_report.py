@@ -9,11 +9,11 @@ import numpy as np
 from steered_text import Target
 
 from lexiscope.index.live.changes import bootstrap
-from lexiscope.steer.controls import Control
-from lexiscope.steer.dose import Dose, Untouched
-from lexiscope.steer.intervals import Share, wilson
-from lexiscope.steer.selection import Selection
-from lexiscope.steer.trial import Point
+from lexiscope.steer.effects.controls import Control
+from lexiscope.steer.effects.dose import Dose, Untouched
+from lexiscope.steer.effects.intervals import Share, wilson
+from lexiscope.steer.effects.selection import Selection
+from lexiscope.steer.effects.trial import Point
 
 OVERDOSES = (2.0, 4.0)
 """Multiples of the recommended dose at which the text that is written is looked at, too."""

@@ -15,7 +15,7 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.concepts import BANK, Concept
 from lexiscope.measure.concepts.labels import label
 from lexiscope.measure.heldout import Excerpts
-from lexiscope.steer.goals import Lexicon, lexical
+from lexiscope.steer.effects.goals import Lexicon, lexical
 from lexiscope.text.corpus import Corpus, Split
 from lexiscope.text.document import Document
 

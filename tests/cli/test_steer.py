@@ -134,8 +134,8 @@ def test_a_change_is_kept_and_applied(
 
 
 def test_spending_and_its_record(lexiscope: Run, run_folder: Path, model_folder: Path, tmp_path: Path) -> None:
-    from lexiscope.steer.frugal import frugal
-    from lexiscope.steer.spending import parse
+    from lexiscope.steer.spending.frugal import frugal
+    from lexiscope.steer.spending.rules import parse
 
     way = [run_folder, "--prompt", PROMPT, "--tokens", 6, "--spend", "k=1", "--json"]
     code, out, err = lexiscope("steer", *way, "--record", tmp_path / "record")

@@ -32,11 +32,11 @@ from lexiscope.measure.worlds.planted.make import Config as PlantConfig
 from lexiscope.measure.worlds.planted.make import plant
 from lexiscope.saes import topk
 from lexiscope.steer.edit import save_edit
-from lexiscope.steer.frugal import frugal
 from lexiscope.steer.interventions import Ablate, Clamp
 from lexiscope.steer.recipe import Recipe
-from lexiscope.steer.record import recording
-from lexiscope.steer.spending import parse
+from lexiscope.steer.spending.frugal import frugal
+from lexiscope.steer.spending.record import recording
+from lexiscope.steer.spending.rules import parse
 from lexiscope.text import generators
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig

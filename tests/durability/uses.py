@@ -23,7 +23,7 @@ from lexiscope.measure.scorecard import Scorecard
 from lexiscope.measure.worlds.planted.pages import ARMS, GROUPS
 from lexiscope.measure.worlds.planted.pair import PlantedPair
 from lexiscope.steer.edit import Edit
-from lexiscope.steer.record import read_record
+from lexiscope.steer.spending.record import read_record
 from lexiscope.text.corpus import Corpus
 from lexiscope.web.folder.scores import matched_concepts, score_table
 

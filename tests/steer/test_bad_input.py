@@ -10,10 +10,10 @@ from lexiscope import saes
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.steer.checks import check_features, check_index
+from lexiscope.steer.applying.checks import check_features, check_index
+from lexiscope.steer.applying.source import codes_of
 from lexiscope.steer.editing import editing
 from lexiscope.steer.interventions import Ablate, Add, Cap, Clamp, Patch, Scale, read_intervention
-from lexiscope.steer.source import codes_of
 from lexiscope.steer.strength import Units
 
 from .conftest import dictionary

@@ -15,7 +15,7 @@ from lexiscope import saes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes.base import Batch
-from lexiscope.steer.confirm import Pair, confirm, read_pairs
+from lexiscope.steer.effects.confirm import Pair, confirm, read_pairs
 
 WRITES, MUTE, SILENT = 0, 1, 2
 BEGINNINGS = [

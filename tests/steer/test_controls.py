@@ -7,10 +7,10 @@ import torch
 from tests.steer.conftest import HOOK, dictionary
 
 from lexiscope.core.errors import InputError
-from lexiscope.steer.controls import adding, difference_in_means, noise, random_features, with_prefix
 from lexiscope.steer.editing import editing
-from lexiscope.steer.fluency import write
-from lexiscope.steer.goals import Prompts
+from lexiscope.steer.effects.controls import adding, difference_in_means, noise, random_features, with_prefix
+from lexiscope.steer.effects.fluency import write
+from lexiscope.steer.effects.goals import Prompts
 from lexiscope.steer.interventions import Add
 
 

@@ -10,9 +10,9 @@ import torch
 from lexiscope import saes
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.lm.model import LanguageModel
+from lexiscope.steer.applying.source import codes_of
 from lexiscope.steer.editing import editing
 from lexiscope.steer.interventions import Ablate, Add, Cap, Clamp, Patch, Scale
-from lexiscope.steer.source import codes_of
 from lexiscope.steer.strength import Units
 
 from .conftest import HOOK, dictionary

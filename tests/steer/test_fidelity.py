@@ -13,8 +13,8 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.measure.heldout import Excerpts, text_of
 from lexiscope.measure.passes import LOSS_EXCERPT_CHARACTERS
 from lexiscope.saes.base import Batch
-from lexiscope.steer.fidelity import curve
-from lexiscope.steer.spending import parse
+from lexiscope.steer.spending.fidelity import curve
+from lexiscope.steer.spending.rules import parse
 from lexiscope.text.pack import pack
 
 TOKENS = 400

@@ -9,8 +9,8 @@ import torch
 from tests.steer.linear_world import HOOK, VOCABULARY, WIDTH, LinearModel
 
 from lexiscope.core.errors import InputError
-from lexiscope.steer.fluency import Continuations, distinct, examples, judge, write
-from lexiscope.steer.goals import Predicate, Prompts
+from lexiscope.steer.effects.fluency import Continuations, distinct, examples, judge, write
+from lexiscope.steer.effects.goals import Predicate, Prompts
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.verify import verify
 from lexiscope.saes.base import Batch
-from lexiscope.steer.frugal import frugal
-from lexiscope.steer.record import read_record, recording
-from lexiscope.steer.spending import parse
+from lexiscope.steer.spending.frugal import frugal
+from lexiscope.steer.spending.record import read_record, recording
+from lexiscope.steer.spending.rules import parse
 
 AT = HookPoint.parse(HOOK)
 PROMPT = "Anna and Paul met"

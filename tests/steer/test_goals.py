@@ -12,7 +12,7 @@ from torch.autograd import gradcheck
 
 from lexiscope.core.errors import InputError
 from lexiscope.measure.concepts.concept import EVERYWHERE, Concept, matching
-from lexiscope.steer.goals import Likelihood, Predicate, Prompts, TokenSet, lexical, pairs
+from lexiscope.steer.effects.goals import Likelihood, Predicate, Prompts, TokenSet, lexical, pairs
 
 
 @pytest.fixture

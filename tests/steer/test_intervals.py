@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lexiscope.core.errors import InputError
-from lexiscope.steer.intervals import share_of, wilson
+from lexiscope.steer.effects.intervals import share_of, wilson
 
 
 @pytest.mark.parametrize(

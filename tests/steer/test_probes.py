@@ -6,7 +6,7 @@ import pytest
 
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.lm.model import LanguageModel
-from lexiscope.steer.probes import standard_probes
+from lexiscope.steer.effects.probes import standard_probes
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.live.contexts import Contexts
 from lexiscope.measure.concepts.search import find_each
-from lexiscope.steer.goals import Likelihood, Prompts, TokenSet, pairs
-from lexiscope.steer.selection import direct_direction, goal_gradient, measure, select, steered_place
-from lexiscope.steer.side_effects import OffTarget
+from lexiscope.steer.effects.goals import Likelihood, Prompts, TokenSet, pairs
+from lexiscope.steer.effects.selection import direct_direction, goal_gradient, measure, select, steered_place
+from lexiscope.steer.effects.side_effects import OffTarget
 
 DETECTS, WRITES, UNDOES, INDIRECT = range(4)
 GOAL = TokenSet("token 3", {3: 1.0})

@@ -11,7 +11,7 @@ from tests.steer.linear_world import HOOK, VOCABULARY, WIDTH, LinearDictionary, 
 
 from lexiscope.core.errors import InputError
 from lexiscope.index.live.contexts import Contexts
-from lexiscope.steer.side_effects import OffTarget
+from lexiscope.steer.effects.side_effects import OffTarget
 
 TEXTS = [[1, 2, 3, 4], [5, 6, 2], [7, 1, 2, 2]]
 

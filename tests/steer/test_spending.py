@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.errors import InputError
-from lexiscope.steer.spending import (
+from lexiscope.steer.spending.rules import (
     EveryFeature,
     First,
     LongEnough,

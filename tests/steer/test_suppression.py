@@ -19,8 +19,8 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.measure.worlds.planted.behaviour import answers, behaviour
 from lexiscope.saes.base import Batch
 from lexiscope.steer.editing import editing
+from lexiscope.steer.effects.suppression import attributions, find
 from lexiscope.steer.interventions import Scale
-from lexiscope.steer.suppression import attributions, find
 from lexiscope.text import generators
 from lexiscope.text.document import Document
 from lexiscope.text.pack import pack
@@ -67,7 +67,7 @@ def sae(direction_D):
     with torch.no_grad():
         made.b_dec_D.zero_()
         for W_FD in (made.W_enc_FD, made.W_dec_FD):  # the others neither see nor write it
-            W_FD -= (W_FD @ direction_D)[:, None] * direction_D
+            W_FD.sub_((W_FD @ direction_D)[:, None] * direction_D)
         made.W_enc_FD[PLANTED] = direction_D
         made.W_dec_FD[PLANTED] = direction_D
         made.b_enc_F[PLANTED] = -LENGTH / 2

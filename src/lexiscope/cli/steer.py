@@ -153,9 +153,9 @@ def run(
 @contextmanager
 def _spending(model: LanguageModel, sae: SparseAutoencoder, spend: str, record: Path | None) -> Iterator[None]:
     """Run on some of the features, and write all of them down if that is asked for."""
-    from lexiscope.steer.frugal import frugal
-    from lexiscope.steer.record import recording
-    from lexiscope.steer.spending import parse
+    from lexiscope.steer.spending.frugal import frugal
+    from lexiscope.steer.spending.record import recording
+    from lexiscope.steer.spending.rules import parse
 
     rule = parse(spend)
     if record is None:

@@ -26,8 +26,8 @@ from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.live.contexts import Places
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer import checks
-from lexiscope.steer.editor import Editor, ErrorTerm
+from lexiscope.steer.applying import checks
+from lexiscope.steer.applying.editor import Editor, ErrorTerm
 from lexiscope.steer.interventions import AnyIntervention
 from lexiscope.steer.strength import Units
 

@@ -44,7 +44,7 @@ Features = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], BeforeVa
 
 
 Source = str | InstanceOf[SparseCodes]
-"""A prompt, or the codes of one: a row for every token that the model reads, BOS too (`lexiscope.steer.source`)."""
+"""A prompt, or the codes of one: a row for every token that the model reads, BOS too (`steer.applying.source`)."""
 
 
 class _Intervention(Where):

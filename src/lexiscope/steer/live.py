@@ -19,8 +19,8 @@ from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.live.contexts import Places, encode, tokens_of
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
+from lexiscope.steer.applying.editor import ErrorTerm
 from lexiscope.steer.editing import prepare
-from lexiscope.steer.editor import ErrorTerm
 from lexiscope.steer.interventions import AnyIntervention
 
 Labels = Callable[[Sequence[int]], Mapping[int, str]]

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.config import quoted, read_recipe
 from lexiscope.core.errors import InputError
-from lexiscope.steer.editor import ErrorTerm
+from lexiscope.steer.applying.editor import ErrorTerm
 from lexiscope.steer.interventions import Ablate, AnyIntervention, Patch, read_intervention
 
 FIRST = ("do", "features")

@@ -22,7 +22,7 @@ from lexiscope.core.parquet import connect, scan, trouble
 from lexiscope.index.tables.parquet import write_parquet
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.spending import Spending, written
+from lexiscope.steer.spending.rules import Spending, written
 
 TYPES = {
     "context": "INTEGER",

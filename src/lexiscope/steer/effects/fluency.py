@@ -19,8 +19,8 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.feature import Real, Record
 from lexiscope.index.live.changes import Mean, bootstrap
 from lexiscope.lm.model import LanguageModel
-from lexiscope.steer.controls import adding
-from lexiscope.steer.goals import Predicate, Prompts
+from lexiscope.steer.effects.controls import adding
+from lexiscope.steer.effects.goals import Predicate, Prompts
 
 NEW_TOKENS = 24
 _LENGTHS = (1, 2, 3)
@@ -100,7 +100,7 @@ def met(model: LanguageModel, written: Continuations, predicate: Predicate) -> l
 def examples(model: LanguageModel, written: Continuations, predicate: Predicate) -> tuple[list[str], list[str]]:
     """Continuations that meet a predicate and those that do not, each with its prompt.
 
-    A predicate has no gradient; the likelihood of these examples has (`lexiscope.steer.goals.pairs`).
+    A predicate has no gradient; the likelihood of these examples has (`lexiscope.steer.effects.goals.pairs`).
 
     Raises:
         InputError: all of them do, or none.

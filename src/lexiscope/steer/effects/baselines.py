@@ -30,7 +30,7 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.behaviour import Behaviour, behaviour
 from lexiscope.measure.worlds.planted.losses import Apart, apart, summed_losses
 from lexiscope.measure.worlds.planted.pages import Prompt
-from lexiscope.steer.controls import difference_in_means
+from lexiscope.steer.effects.controls import difference_in_means
 from lexiscope.text.document import Document
 from lexiscope.text.pack import TokenBatch
 

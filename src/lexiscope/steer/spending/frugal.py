@@ -22,8 +22,8 @@ from lexiscope.index.live.contexts import Places
 from lexiscope.lm.hooks import Pass
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.record import Record
-from lexiscope.steer.spending import First, PerSequence, Spending, spend
+from lexiscope.steer.spending.record import Record
+from lexiscope.steer.spending.rules import First, PerSequence, Spending, spend
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from lexiscope.measure.scores import Score
 from lexiscope.measure.splice import predict_spliced
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.saes.dictionary import LinearDictionary
-from lexiscope.steer.spending import First, Spending, spend, written
+from lexiscope.steer.spending.rules import First, Spending, spend, written
 from lexiscope.text.corpus import Corpus
 from lexiscope.text.pack import TokenBatch
 from lexiscope.train.source import choose_sites
@@ -43,7 +43,7 @@ class Point(Config):
     """One way of spending."""
 
     spending: str
-    """As `lexiscope.steer.spending.parse` reads it."""
+    """As `lexiscope.steer.spending.rules.parse` reads it."""
     features_per_token: float
     most_features: int
     """On one token."""

@@ -23,10 +23,10 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.parts import columns
-from lexiscope.steer.choosing import Chooser, Chosen
+from lexiscope.steer.applying.choosing import Chooser, Chosen
+from lexiscope.steer.applying.source import check_source, codes_of
+from lexiscope.steer.applying.steps import Ceiling, Lookup, Step, Whole, make_step
 from lexiscope.steer.interventions import Add, AnyIntervention, Cap, Patch
-from lexiscope.steer.source import check_source, codes_of
-from lexiscope.steer.steps import Ceiling, Lookup, Step, Whole, make_step
 from lexiscope.steer.strength import Units, in_activation, mean_over_tokens
 
 ErrorTerm = Literal["keep", "drop"]

@@ -35,10 +35,10 @@ from lexiscope.index.live.changes import Mean, bootstrap
 from lexiscope.index.live.contexts import Places
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.controls import adding
-from lexiscope.steer.goals import Goal, Prompts, TokenSet
-from lexiscope.steer.intervals import Share, share_of, wilson
-from lexiscope.steer.side_effects import OffTarget
+from lexiscope.steer.effects.controls import adding
+from lexiscope.steer.effects.goals import Goal, Prompts, TokenSet
+from lexiscope.steer.effects.intervals import Share, share_of, wilson
+from lexiscope.steer.effects.side_effects import OffTarget
 
 Score = Literal["direct", "attribution"]
 LEAST_RISE = 1e-3

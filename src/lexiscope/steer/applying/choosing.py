@@ -11,9 +11,9 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.lm.hooks import Pass
 from lexiscope.lm.model import LanguageModel
-from lexiscope.steer.checks import contradiction, contradictions
+from lexiscope.steer.applying.checks import contradiction, contradictions
+from lexiscope.steer.applying.steps import Tokens
 from lexiscope.steer.interventions import AnyIntervention
-from lexiscope.steer.steps import Tokens
 
 
 class Chosen:

@@ -17,12 +17,12 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.feature import Real, Record
 from lexiscope.index.live.changes import Mean, bootstrap
 from lexiscope.lm.model import LanguageModel
-from lexiscope.steer import controls
-from lexiscope.steer.controls import Control
-from lexiscope.steer.goals import Goal, Prompts
-from lexiscope.steer.intervals import Share, share_of
-from lexiscope.steer.selection import measure
-from lexiscope.steer.side_effects import OffTarget, Rise
+from lexiscope.steer.effects import controls
+from lexiscope.steer.effects.controls import Control
+from lexiscope.steer.effects.goals import Goal, Prompts
+from lexiscope.steer.effects.intervals import Share, share_of
+from lexiscope.steer.effects.selection import measure
+from lexiscope.steer.effects.side_effects import OffTarget, Rise
 
 LIMIT = 0.05
 _REFINEMENTS = 3

@@ -18,9 +18,9 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.seeds import derive_seed
 from lexiscope.index.feature import Record
 from lexiscope.lm.model import LanguageModel
-from lexiscope.steer.controls import adding
-from lexiscope.steer.goals import Prompts
-from lexiscope.steer.intervals import Share, share_of
+from lexiscope.steer.effects.controls import adding
+from lexiscope.steer.effects.goals import Prompts
+from lexiscope.steer.effects.intervals import Share, share_of
 from lexiscope.text.generators import agreement, indirect_objects
 from lexiscope.text.generators._words import AUXILIARIES, people
 

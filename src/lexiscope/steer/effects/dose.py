@@ -21,13 +21,12 @@ from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.feature import Real, Record
 from lexiscope.index.live.changes import Mean
 from lexiscope.lm.model import LanguageModel
-from lexiscope.steer.fluency import Fluency, judge, write
-from lexiscope.steer.goals import Goal, Predicate
-from lexiscope.steer.intervals import Share, share_of
-from lexiscope.steer.interventions import Add
-from lexiscope.steer.probes import Probe, ProbeScore
-from lexiscope.steer.side_effects import SideEffects
-from lexiscope.steer.trial import (
+from lexiscope.steer.effects.fluency import Fluency, judge, write
+from lexiscope.steer.effects.goals import Goal, Predicate
+from lexiscope.steer.effects.intervals import Share, share_of
+from lexiscope.steer.effects.probes import Probe, ProbeScore
+from lexiscope.steer.effects.side_effects import SideEffects
+from lexiscope.steer.effects.trial import (
     LIMIT,
     ControlPoint,
     Material,
@@ -38,6 +37,7 @@ from lexiscope.steer.trial import (
     recommend,
     same_length,
 )
+from lexiscope.steer.interventions import Add
 
 STRENGTHS = (-1.0, -0.5, -0.25, 0.125, 0.25, 0.5, 1.0, 2.0)
 Outcome = Literal["works", "no better than a control", "costs too much", "no effect", "breaks the text"]

@@ -21,7 +21,7 @@ from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.seeds import generator
 from lexiscope.lm.model import LanguageModel
-from lexiscope.steer.goals import Prompts
+from lexiscope.steer.effects.goals import Prompts
 
 Control = Literal[
     "noise", "random feature", "wrong sign", "prompt only", "difference in means", "difference in means at its best"

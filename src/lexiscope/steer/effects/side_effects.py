@@ -26,7 +26,7 @@ from lexiscope.index.live.changes import Mean, bootstrap
 from lexiscope.index.live.contexts import Contexts, encode
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.controls import adding
+from lexiscope.steer.effects.controls import adding
 
 
 class Rise(Record):
