@@ -166,7 +166,7 @@ MAY_START_PROGRAMS = {
     "saes/kernels/native/build.py",
     "bench/process.py",
     "bench/peers/__init__.py",
-    "web/jobs/queue.py",
+    "web/jobs/process.py",
 }
 """The user's own compiler, interpreters that the user named, and this program with one of three verbs."""
 
