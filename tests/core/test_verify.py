@@ -22,7 +22,9 @@ from lexiscope.core.verify import Finding, verify
 def make(out: Path, kind: str = "sae", made_from: Sequence[Path] = (), content: str = "weights") -> Path:
     sources = [open_artifact(path, read_manifest(path)["kind"]) for path in made_from]
     with write_artifact(out, kind, config={"k": 3}, made_from=sources) as draft:
-        (draft.path / LANDMARKS[kind]).write_text(content)
+        landmark = draft.path / LANDMARKS[kind]
+        landmark.parent.mkdir(exist_ok=True)
+        landmark.write_text(content)
         (draft.path / "rows").mkdir()
         (draft.path / "rows" / "tokens").write_text("tokens")
     return out
