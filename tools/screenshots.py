@@ -15,6 +15,8 @@ from playwright.sync_api import sync_playwright
 from lexiscope.measure.scorecard import SAE, Scorecard
 
 TEXT = 'def area(width, height=2):\n    """Multiply them."""\n    return width * height  # in metres\n'
+STEERING_MILLISECONDS = 15_000
+"""Until both texts are written."""
 
 
 def main() -> None:
@@ -45,9 +47,13 @@ def main() -> None:
         page.get_by_role("button", name="Read").click()
         page.wait_for_selector(".gloss")
         page.screenshot(path=arguments.out / "text.png")
+        page.goto(f"{dictionary}/steer?prompt=The+old+house&turn=clamp:{feature}:1max")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(STEERING_MILLISECONDS)
+        page.screenshot(path=arguments.out / "steer.png")
         browser.close()
         server.terminate()
-    print(f"dictionary, feature {feature} and text in {arguments.out}")
+    print(f"dictionary, feature {feature}, text and steering in {arguments.out}")
 
 
 def clearest_feature(run: Path) -> int:
