@@ -92,7 +92,8 @@ def suppress(pair: PlantedPair, model: LanguageModel, sae: SparseAutoencoder) ->
     judge = Judge(model, {group: pair.prompts(group) for group in JUDGED}, judged)
     hooks = [hook for hook in model.hook_points() if hook.site == "resid_post"]
     fit = pair.prompts("fit")
-    found = find(model, sae, fit, beside[:8], limit=MOST_DAMAGE)
+    keep = [prompt._replace(text=prompt.without) for prompt in fit]
+    found = find(model, sae, fit, beside[:8], keep=keep, limit=MOST_DAMAGE)
     with editing(model, sae, found.recipe.edits):
         turned = judge.trial(model, "features", 0.0)
     print(f"features, in {time.perf_counter() - began:.0f} s: {found.recipe.edits[0]!s}\n  {left(turned)}", flush=True)

@@ -107,6 +107,15 @@ def test_the_planted_feature_is_found_and_nothing_else_suffers(planted, sae):
     assert behaviour(planted, prompts(" so x")).planted.share == 1
 
 
+def test_prompts_to_keep_count_against(planted, sae):
+    """What must be answered as before is what is to be suppressed: whatever helps harms as much."""
+    text = text_without(planted, 1)
+    alone = find(planted, sae, prompts(" x"), text)
+    found = find(planted, sae, prompts(" x"), text, keep=prompts(" x"))
+    assert (alone.suppressed, alone.harmed) == (1, 0)
+    assert found.suppressed == found.harmed
+
+
 def test_damage_keeps_a_feature_out(planted, sae):
     """The planted feature fires in the text that must stay: the limit leaves nothing to turn."""
     marked = [" ".join(f"{text} x" for text in BEGINNINGS)] * 8

@@ -60,6 +60,8 @@ class Found(NamedTuple):
     recipe: Recipe
     suppressed: float
     """Of the prompts that were looked at, those that no longer bring the unwanted answer."""
+    harmed: float
+    """Of the prompts to keep, those that are answered in another way."""
     rise: float
     """Of the loss on the ordinary text that was looked at, as a share of it."""
     tried: list[Tried]
@@ -122,6 +124,7 @@ def find(
     prompts: Sequence[Asked],
     ordinary: Sequence[TokenBatch],
     *,
+    keep: Sequence[Asked] = (),
     limit: float = LIMIT,
     candidates: int = 24,
     most: int = 8,
@@ -133,6 +136,8 @@ def find(
     Args:
         prompts: that bring the unwanted answer. Judge what is found by others.
         ordinary: text to keep the damage small on. Judge the damage by other text.
+        keep: prompts that have to be answered as before, such as the same without what brings the behaviour: each that
+            is not counts against one that was suppressed.
         limit: rise of the loss on ordinary text that is allowed in the search, as a share.
         candidates: how many features are tried.
         most: how many may be turned.
@@ -143,13 +148,13 @@ def find(
     """
     if not ordinary:
         raise InputError("there is no ordinary text to tell the damage by; give some documents")
-    search = _Search(model, sae, prompts, ordinary, hooks, other_model=other_model)
+    search = _Search(model, sae, prompts, ordinary, keep, hooks, other_model=other_model)
     worth_F = attributions(model, sae, prompts, hooks)
     tried = search.tried(worth_F, candidates)
     best: Found | None = None
     chosen: list[int] = []
     for one in tried:
-        if len(chosen) == most or one.lowered <= 0 or (best is not None and best.suppressed >= TARGET):
+        if len(chosen) == most or one.lowered <= 0 or (best is not None and best.suppressed - best.harmed >= TARGET):
             break
         if search.rise([*chosen, one.feature], 0.0) > limit:
             continue
@@ -157,10 +162,10 @@ def find(
         for by in _TURNS:
             if (rise := search.rise(chosen, by)) > limit:
                 break
-            suppressed = search.suppressed(chosen, by)
-            if best is None or (suppressed, -rise) > (best.suppressed, -best.rise):
-                best = Found(Recipe((Scale(features=tuple(chosen), by=by),)), suppressed, rise, tried)
-            if suppressed >= TARGET:
+            suppressed, harmed = search.suppressed(chosen, by), search.harmed(chosen, by)
+            if best is None or (suppressed - harmed, -rise) > (best.suppressed - best.harmed, -best.rise):
+                best = Found(Recipe((Scale(features=tuple(chosen), by=by),)), suppressed, harmed, rise, tried)
+            if suppressed - harmed >= TARGET:
                 break
     if best is None:
         raise InputError(
@@ -178,12 +183,14 @@ class _Search:
         sae: SparseAutoencoder,
         prompts: Sequence[Asked],
         ordinary: Sequence[TokenBatch],
+        keep: Sequence[Asked],
         hooks: Sequence[HookPoint],
         *,
         other_model: bool,
     ) -> None:
         self._model, self._sae, self._prompts, self._ordinary = model, sae, prompts, ordinary
-        self._hooks, self._other_model = hooks, other_model
+        self._keep, self._hooks, self._other_model = keep, hooks, other_model
+        self._kept_P = answers(model, keep)[:, 0] if keep else None
         said_P, odds_P = answers(model, prompts).T
         self._shown_P = said_P == 1
         self._odds = float(odds_P.mean())
@@ -215,6 +222,13 @@ class _Search:
         with self._turned(features, by):
             said_P = answers(self._model, self._prompts)[:, 0]
         return float((said_P != 1)[self._shown_P].double().mean())
+
+    def harmed(self, features: Sequence[int], by: float) -> float:
+        if self._kept_P is None:
+            return 0.0
+        with self._turned(features, by):
+            said_P = answers(self._model, self._keep)[:, 0]
+        return float((said_P != self._kept_P).double().mean())
 
     def _log_odds(self, features: Sequence[int], by: float) -> float:
         with self._turned(features, by):
