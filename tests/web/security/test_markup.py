@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,10 +12,13 @@ from lexiscope.web.drawing import rendering
 from lexiscope.web.pages import pages
 
 BASE = "http://127.0.0.1:8765"
-TEMPLATES = sorted(Path(rendering.__file__).parent.glob("templates/**/*.html"))
+TEMPLATES = sorted(rendering.TEMPLATES.rglob("*.html"))
 SCRIPTS = sorted(rendering.STATIC.rglob("*.js"))
 STYLES = sorted(rendering.STATIC.rglob("*.css"))
 ELSEWHERE = re.compile(r"(?:https?:)?//(?!www\.w3\.org/)[\w.-]+\.\w+", re.IGNORECASE)
+assert TEMPLATES
+assert SCRIPTS
+assert STYLES
 PARSES = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|createContextualFragment|setHTML"
     r"|DOMParser|srcdoc|set(?:Timeout|Interval)\(\s*[\"'`]|import\(|javascript:"

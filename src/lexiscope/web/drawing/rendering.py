@@ -19,7 +19,7 @@ from lexiscope.web.drawing.plots import Interval, Plot, Scatter, histogram, inte
 from lexiscope.web.folder.lineage import WORDS, draw
 from lexiscope.web.folder.siblings import Trade
 
-STATIC = Path(__file__).parents[1] / "static"
+STATIC, TEMPLATES = (Path(__file__).parents[1] / name for name in ("static", "templates"))
 LEVELS = 20
 """Steps of the highlight; style.css has a class for each."""
 
@@ -27,7 +27,7 @@ LEVELS = 20
 @cache
 def environment() -> jinja2.Environment:
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
