@@ -15,7 +15,8 @@ from lexiscope import saes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes.base import Batch
-from lexiscope.steer.effects.confirm import Pair, confirm, read_pairs
+from lexiscope.steer.effects.confirm import confirm
+from lexiscope.steer.effects.pairs import Pair, read_pairs
 
 WRITES, MUTE, SILENT = 0, 1, 2
 BEGINNINGS = [
