@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from lexiscope.index.feature import Real
-from lexiscope.index.live.reading import Decomposition, TokenInText
+from lexiscope.index.live.parts import Decomposition
+from lexiscope.index.live.reading import TokenInText
 from lexiscope.web.drawing.characters import labelled, visible
 from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.view import View

@@ -1,10 +1,7 @@
 """Reading a text: what every token's activation is made of, and what the model predicts with and without the rest.
 
-    y = Σ f_i · W_dec[i] + bias (+ what goes around the codes) + error
-
-y is the activation where the dictionary writes. Shares are of y itself, by projection: ⟨part, y⟩ / ‖y‖², so that the
-parts of one token add up to 1, and one that points away from y counts below 0. A feature's share is of what all
-features together make of this token, r = Σ f_i · W_dec[i]: ⟨f · W_dec, r⟩ / ‖r‖², which adds up to 1 over its features.
+Parts and their shares: `lexiscope.index.live.parts`. A feature's share is of what all features together make
+of this token, r = Σ f_i · W_dec[i]: ⟨f · W_dec, r⟩ / ‖r‖², which adds up to 1 over its features.
 
 Predictions are told twice: as the model makes them, and with every text token's activation replaced by its
 reconstruction, which is what the model would say if the dictionary were all there is.
@@ -15,7 +12,7 @@ B texts, C tokens per context, T text tokens, D and E widths read and written, F
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -24,6 +21,7 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.feature import Real, Record
 from lexiscope.index.live.contexts import Contexts, Places, encode, tokens_of
+from lexiscope.index.live.parts import Decomposition, Parts
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.saes.kernels.decode import decode_rows
@@ -47,25 +45,6 @@ class FiringInText(Record):
     """Share of the largest activation of this feature in the indexed text; may exceed 1. None: not known."""
     share: Real
     """Of what all features make of this token, 1 over all of them together; negative where it works against them."""
-
-
-class Decomposition(Record):
-    """What the activation of a token is made of. The four shares add up to 1."""
-
-    norm: Real
-    """Length of the activation where the dictionary writes."""
-    features_norm: Real
-    bias_norm: Real
-    around_norm: Real
-    """Of what goes around the codes: a transcoder's skip connection; 0 for most."""
-    error_norm: Real
-    features_share: Real
-    bias_share: Real
-    around_share: Real
-    error_share: Real
-    """What the dictionary does not explain."""
-    fvu: Real | None
-    """‖error‖² over ‖activation - centre‖²: 0 is perfect, 1 what the centre leaves. None: the activation is there."""
 
 
 class Prediction(Record):
@@ -181,15 +160,6 @@ def _largest(index: FeatureIndex | None, codes: SparseCodes) -> dict[int, float]
     return {feature: found.max_activation for feature, found in summaries.items() if found.max_activation > 0}
 
 
-class _Parts(NamedTuple):
-    """The columns of `Decomposition` but the FVU, and what that is made of, all [T]."""
-
-    norms_TP: Tensor
-    shares_TP: Tensor
-    error_T: Tensor
-    variance_T: Tensor
-
-
 class _Read:
     """A few texts that the model has read, as it is and with its activations replaced."""
 
@@ -214,7 +184,14 @@ class _Read:
         W_FE = sae.directions_FD.detach().float()
         features_TE = decode_rows(codes, W_FE)  # decoded less bias would be rounding alone where features are weak
         output_TE = sae.reconstruct(x_TD.to(device), codes).float().cpu()
-        self._parts = _take_apart(y_TE, features_TE.cpu(), bias_E.cpu(), decoded_TE.cpu(), output_TE, centre_E)
+        self._parts = Parts.of(
+            y_TE,
+            features_TE.cpu(),
+            bias_E.cpu(),
+            decoded_TE=decoded_TE.cpu(),
+            output_TE=output_TE,
+            centre_E=centre_E,
+        )
         dots_N = row_dots(features_TE, W_FE, codes.latents, codes.offsets).cpu()
         sizes_T = features_TE.square().sum(1).cpu().clamp_min(torch.finfo(torch.float32).tiny)
         self._shares_N = dots_N * self.codes.values / sizes_T[self.codes.tokens()]
@@ -254,7 +231,7 @@ class _Read:
                     end=0,
                     l0=latents,
                     firings=firings,
-                    parts=self._decomposition(at) if at >= 0 else None,
+                    parts=self._parts.at(at) if at >= 0 else None,
                     next_tokens=[
                         Prediction(token=next_id, piece=piece(next_id), probability=chance)
                         for next_id, chance in zip(next_ids, chances, strict=True)
@@ -269,13 +246,12 @@ class _Read:
     def whole(self, row: int, tokens: list[TokenInText], *, left_out: int) -> Reading:
         """One text, with what holds for all of it."""
         places = self._place_BC[row][self._place_BC[row] >= 0]
-        errors, variances = self._parts.error_T[places].sum(), self._parts.variance_T[places].sum()
         counted = [token for token in tokens if token.loss is not None and token.spliced_loss is not None]
         return Reading(
             tokens=tokens,
             left_out=left_out,
-            fvu=float(errors / variances) if variances > 0 else None,
-            error_share=float(self._parts.shares_TP[places, 3].mean()) if len(places) else 0.0,
+            fvu=self._parts.fvu(places),
+            error_share=self._parts.error_share(places),
             loss=sum(token.loss or 0.0 for token in counted) / len(counted) if counted else None,
             spliced_loss=sum(token.spliced_loss or 0.0 for token in counted) / len(counted) if counted else None,
         )
@@ -295,19 +271,6 @@ class _Read:
             for feature, activation, share in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
-    def _decomposition(self, at: int) -> Decomposition:
-        parts = self._parts
-        norm, *norms = parts.norms_TP[at].tolist()
-        shares = parts.shares_TP[at].tolist()
-        variance = float(parts.variance_T[at])
-        names = ("features", "bias", "around", "error")
-        return Decomposition(
-            norm=norm,
-            fvu=float(parts.error_T[at]) / variance if variance > 0 else None,
-            **{f"{name}_norm": value for name, value in zip(names, norms, strict=True)},
-            **{f"{name}_share": value for name, value in zip(names, shares, strict=True)},
-        )
-
 
 class _Put:
     """Puts reconstructions in the place of the activations of text tokens."""
@@ -319,19 +282,6 @@ class _Put:
         out_BCD = x_BCD.clone()
         out_BCD[self._text_BC.to(x_BCD.device)] = self._y_TD.to(x_BCD)
         return out_BCD
-
-
-def _take_apart(
-    y_TE: Tensor, features_TE: Tensor, bias_E: Tensor, decoded_TE: Tensor, output_TE: Tensor, centre_E: Tensor | None
-) -> _Parts:
-    parts = [features_TE, bias_E.expand_as(y_TE), output_TE - decoded_TE, y_TE - output_TE]
-    size_T = y_TE.square().sum(1).clamp_min(torch.finfo(torch.float32).tiny)
-    return _Parts(
-        norms_TP=torch.stack([part_TE.norm(dim=1) for part_TE in (y_TE, *parts)], 1),
-        shares_TP=torch.stack([torch.linalg.vecdot(part_TE, y_TE) / size_T for part_TE in parts], 1),
-        error_T=parts[3].square().sum(1),
-        variance_T=(y_TE - (bias_E if centre_E is None else centre_E.cpu())).square().sum(1),
-    )
 
 
 def _to(codes: SparseCodes, device: torch.device) -> SparseCodes:
