@@ -150,3 +150,13 @@ def test_pairs_from_lines(pairs):
     assert read_pairs([*lines, "", " "], "pairs.jsonl") == pairs
     with pytest.raises(InputError, match=r"pairs\.jsonl, line 2 is no pair; write JSON with prompt, answer"):
         read_pairs([lines[0], '{"prompt": "x"}'], "pairs.jsonl")
+
+
+def test_pairs_may_be_read_in_parts(model, sae, pairs, monkeypatch):  # noqa: F811
+    """Oracle: all of them at once."""
+    whole = confirm(model, sae, WRITES, pairs)
+    monkeypatch.setattr("lexiscope.steer.effects.patching._AT_ONCE", 40)
+    parts = confirm(model, sae, WRITES, pairs)
+    assert parts.put_in.feature.logits == pytest.approx(whole.put_in.feature.logits, rel=1e-4)
+    assert parts.taken_out.direction.share_low == pytest.approx(whole.taken_out.direction.share_low, rel=1e-3, abs=1e-6)
+    assert (parts.clean, parts.differ) == (pytest.approx(whole.clean, rel=1e-4), whole.differ)

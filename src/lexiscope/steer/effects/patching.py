@@ -19,6 +19,9 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.steer.effects.pairs import Pair, first_tokens
 
+_AT_ONCE = 2048
+"""Tokens whose logits are held: of a vocabulary of 50,000 they are 400 MB."""
+
 
 class Patching:
     """All pairs in the untouched model, and again with something put in. Row 0 is the prompt, row 1 the other one."""
@@ -36,15 +39,10 @@ class Patching:
         activations_2BC, differences = [], []
         self._at: list[dict[HookPoint, Tensor]] = []
         for side in (0, 1):
-            contexts = self._side(side)
-            clean = contexts.forward(model, list(dict.fromkeys([*places.reads, *places.writes])))
-            codes = encode(sae, contexts.side_by_side(clean.at, places.reads))
-            values_T = torch.zeros(codes.num_tokens)
-            mine_N = codes.latents == feature
-            values_T[codes.tokens()[mine_N]] = codes.values[mine_N]
-            activations_2BC.append(contexts.spread(values_T))
-            differences.append(self._difference(clean.logits_BCV, side))
-            self._at.append({hook: clean.at[hook] for hook in places.writes})
+            parts = [self._clean(side, rows) for rows in self._rows()]
+            activations_2BC.append(torch.cat([activations_BC for activations_BC, _, _ in parts]))
+            differences.append(torch.cat([differences_B for _, differences_B, _ in parts]))
+            self._at.append({hook: torch.cat([at[hook] for _, _, at in parts]) for hook in places.writes})
         self.clean_2B = torch.stack(differences)
         self.change_BC = self._change(*activations_2BC)
         """Activation in the prompt less that in the other one, where it is patched; at the last token of both if not
@@ -61,14 +59,35 @@ class Patching:
         amounts_BC = sign * self._placed(into)
         moved = []
         for vectors_BE in vectors:
-            replacements = shifted(self._at[into], self._places.writes, amounts_BC, vectors_BE)
-            logits_BCV = self._side(into).forward(self._model, replacements=replacements).logits_BCV
-            moved.append(sign * (self._difference(logits_BCV, into) - self.clean_2B[into]))
+            parts = []
+            for rows in self._rows():
+                at = {hook: x_BCD[rows] for hook, x_BCD in self._at[into].items()}
+                replacements = shifted(at, self._places.writes, amounts_BC[rows], vectors_BE[rows])
+                logits_BCV = self._side(into, rows).forward(self._model, replacements=replacements).logits_BCV
+                parts.append(self._difference(logits_BCV, into, rows))
+            moved.append(sign * (torch.cat(parts) - self.clean_2B[into]))
         return moved
 
-    def _side(self, side: int) -> Contexts:
-        pairs = len(self._answers_B2)
-        return self._contexts.rows(range(side * pairs, (side + 1) * pairs))
+    def _clean(self, side: int, rows: slice) -> tuple[Tensor, Tensor, dict[HookPoint, Tensor]]:
+        """Activations of the feature, logit differences, and what will be added to."""
+        contexts, places = self._side(side, rows), self._places
+        clean = contexts.forward(self._model, list(dict.fromkeys([*places.reads, *places.writes])))
+        codes = encode(self._sae, contexts.side_by_side(clean.at, places.reads))
+        values_T = torch.zeros(codes.num_tokens)
+        mine_N = codes.latents == self._feature
+        values_T[codes.tokens()[mine_N]] = codes.values[mine_N]
+        at = {hook: clean.at[hook] for hook in places.writes}
+        return contexts.spread(values_T), self._difference(clean.logits_BCV, side, rows), at
+
+    def _rows(self) -> list[slice]:
+        """Pairs that are read together."""
+        pairs, tokens = len(self._answers_B2), self._contexts.tokens_BC.shape[1]
+        step = max(1, _AT_ONCE // tokens)
+        return [slice(start, min(start + step, pairs)) for start in range(0, pairs, step)]
+
+    def _side(self, side: int, rows: slice) -> Contexts:
+        first = side * len(self._answers_B2)
+        return self._contexts.rows(range(first + rows.start, first + rows.stop))
 
     def _change(self, here_BC: Tensor, there_BC: Tensor) -> Tensor:
         if self.by_position:
@@ -86,7 +105,8 @@ class Patching:
         amounts_BC[torch.arange(len(amounts_BC)), self._last_2B[side]] = self.change_BC[:, 0]
         return amounts_BC
 
-    def _difference(self, logits_BCV: Tensor, side: int) -> Tensor:
-        rows = torch.arange(len(logits_BCV))
-        last_BV = logits_BCV[rows, self._last_2B[side].to(logits_BCV.device)].double().cpu()
-        return last_BV[rows, self._answers_B2[:, 0]] - last_BV[rows, self._answers_B2[:, 1]]
+    def _difference(self, logits_BCV: Tensor, side: int, rows: slice) -> Tensor:
+        places = torch.arange(len(logits_BCV))
+        last_BV = logits_BCV[places, self._last_2B[side, rows].to(logits_BCV.device)].double().cpu()
+        answers_B2 = self._answers_B2[rows]
+        return last_BV[places, answers_B2[:, 0]] - last_BV[places, answers_B2[:, 1]]
