@@ -28,7 +28,7 @@ from lexiscope.core.errors import ArtifactError, InputError
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.editing import prepare
+from lexiscope.steer.editing import editing
 from lexiscope.steer.interventions import Ablate, Add, AnyIntervention, Cap, Clamp
 from lexiscope.steer.recipe import Recipe
 from lexiscope.steer.strength import Units, in_activation
@@ -107,7 +107,7 @@ class Edit:
         sae = self.dictionary() if sae is None else sae
         if sae.artifact is None or sae.artifact.fingerprint != self._made_with["fingerprint"]:
             raise InputError(f"{self.artifact.path} was made with another dictionary; give {self._made_with['path']}")
-        editor = prepare(model, sae, self.recipe.edits, error=self.recipe.error)
+        editor = editing(model, sae, self.recipe.edits, error=self.recipe.error)
         return Applied(model.install(editor.replacements()))
 
     @property
@@ -170,7 +170,7 @@ def save_edit(
         raise InputError("there is no intervention to keep; give at least one")
     units = Units(units) if isinstance(units, FeatureIndex) else units
     fixed = Recipe(tuple(one for edit in recipe.edits for one in _in_activations(edit, units)), recipe.error)
-    prepare(model, sae, fixed.edits, units=units, error=fixed.error)  # whatever is wrong is said now
+    editing(model, sae, fixed.edits, units=units, error=fixed.error)  # whatever is wrong is said now
     config = {"features": sorted({feature for edit in fixed.edits for feature in edit.features or ()})}
     sources = {"model": model.describe()}
     with write_artifact(out, KIND, config=config, made_from=[sae.artifact], sources=sources) as draft:

@@ -17,7 +17,6 @@ a pass in the middle of a text knows at which position it starts. What is added 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 from lexiscope.core.config import quoted
 from lexiscope.core.errors import InputError
@@ -43,8 +42,11 @@ def editing(
     hooks: Sequence[HookPoint] = (),
     allow_dead: bool = False,
     other_model: bool = False,
-) -> AbstractContextManager[None]:
-    """Inside the block, the model runs with its features changed. Blocks of several dictionaries nest.
+) -> Editor:
+    """Inside a ``with`` block of what is returned, the model runs with its features changed.
+
+    Everything is looked up and checked before. Blocks of several dictionaries nest; one may be entered again, such as
+    for each token of a text that is streamed.
 
     Args:
         interventions: one or several (`lexiscope.steer.interventions`), in the order in which they apply.
@@ -59,36 +61,6 @@ def editing(
     Raises:
         InputError: an unknown or dead feature, interventions that contradict each other, a dictionary of another
             model, width or hook point; in the forward pass, rows, positions or a source that are not there.
-    """
-    editor = prepare(
-        model,
-        sae,
-        interventions,
-        units=units,
-        error=error,
-        prompt_tokens=prompt_tokens,
-        hooks=hooks,
-        allow_dead=allow_dead,
-        other_model=other_model,
-    )
-    return editor.at_work()
-
-
-def prepare(
-    model: LanguageModel,
-    sae: SparseAutoencoder,
-    interventions: Sequence[AnyIntervention] | AnyIntervention,
-    *,
-    units: Units | FeatureIndex | None = None,
-    error: ErrorTerm = "keep",
-    prompt_tokens: int | Sequence[int] | None = None,
-    hooks: Sequence[HookPoint] = (),
-    allow_dead: bool = False,
-    other_model: bool = False,
-) -> Editor:
-    """What `editing` does before its block: everything is looked up and checked, nothing is changed yet.
-
-    For several blocks one after another, such as one for each token of a text that is streamed.
     """
     units = Units(units) if isinstance(units, FeatureIndex) else units
     given = [interventions] if isinstance(interventions, AnyIntervention) else list(interventions)

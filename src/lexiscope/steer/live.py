@@ -20,7 +20,7 @@ from lexiscope.index.live.contexts import Places, encode, tokens_of
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.steer.applying.editor import ErrorTerm
-from lexiscope.steer.editing import prepare
+from lexiscope.steer.editing import editing
 from lexiscope.steer.interventions import AnyIntervention
 
 Labels = Callable[[Sequence[int]], Mapping[int, str]]
@@ -87,7 +87,7 @@ def stream(
     if not 0 <= most_features <= sae.num_latents:
         raise InputError(f"{most_features} features of each token are to be named; give 0 to {sae.num_latents}")
     places = Places.of(sae, hooks)
-    editor = prepare(model, sae, interventions, units=index, error=error, hooks=hooks, allow_dead=allow_dead)
+    editor = editing(model, sae, interventions, units=index, error=error, hooks=hooks, allow_dead=allow_dead)
     bos = [model.tokenizer.bos_id] if model.bos == "context" and model.tokenizer.bos_id is not None else []
     tokens = [*bos, *tokens_of(model.tokenizer, prompt).ids]
     if len(tokens) + max_new_tokens + 1 > model.max_context:
@@ -104,7 +104,7 @@ def stream(
         text, new = list(tokens), 0
         while True:
             seen: dict[HookPoint, Tensor] = {}
-            with model.splice({hook: _note(seen, hook) for hook in places.reads}), editor.at_work():
+            with model.splice({hook: _note(seen, hook) for hook in places.reads}), editor:
                 next_B = next(steps, None)
             if next_B is None:  # it has written its end, which it does not read
                 yield teller.token(len(text) - 1, text[-1], None, generated=True)

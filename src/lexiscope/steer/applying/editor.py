@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Literal, NamedTuple
 
 import torch
@@ -43,7 +44,10 @@ class _Change(NamedTuple):
 
 
 class Editor:
-    """Interventions on one dictionary, ready for work. The text of one block after another is taken to go on."""
+    """Interventions on one dictionary, ready for work: while its ``with`` block lasts the model's features are changed.
+
+    May be entered again; the text of one block after another is taken to go on.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Editor:
         prompt_tokens: int | Sequence[int] | None,
     ) -> None:
         self._model, self._sae, self._places, self._given = model, sae, places, given
+        self._blocks: list[AbstractContextManager[None]] = []
         self._drops = error == "drop"
         self._several = len(places.reads) > 1
         self._chooser = Chooser(model, given, prompt_tokens)
@@ -95,9 +100,15 @@ class Editor:
         self._chosen: Chosen | None = None
         self._change: _Change | None = None
 
-    def at_work(self) -> AbstractContextManager[None]:
-        """Inside the block, the model's features are changed."""
-        return self._model.splice(self.replacements())
+    def __enter__(self) -> None:
+        block = self._model.splice(self.replacements())
+        block.__enter__()
+        self._blocks.append(block)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._blocks.pop().__exit__(kind, error, trace)
 
     def replacements(self) -> dict[HookPoint, Callable[[Tensor], Tensor]]:
         """For `LanguageModel.splice` or `install`."""
