@@ -195,9 +195,15 @@ class FeatureIndex:
         """Mean activation of each feature where it fires."""
         return self._contents.listing.means_F
 
+    @property
+    def live_L(self) -> NDArray[np.int32]:
+        """Numbers of the features that fire, ascending. Not to be written to."""
+        return self._contents.listing.live_L
+
     def live(self) -> list[int]:
-        """Numbers of the features that fire, ascending."""
-        return self._contents.listing.live_L.tolist()
+        """The same as a list, which takes a moment for a million."""
+        features: list[int] = self.live_L.tolist()
+        return features
 
     def live_before(self, feature: int) -> int | None:
         """The nearest feature with a lower number that fires."""

@@ -100,7 +100,7 @@ def _effects(dictionary: Dictionary, feature: int, chosen: Sequence[Example]) ->
     for window in windows_at(text.tokens_T, text.context_starts(), [one.row for one in chosen], after=_AFTER):
         cut = max(0, window.focus - _LONGEST)
         windows.append(Window(window.tokens[cut:], window.focus - cut))
-    found = dictionary.reader.ablate(feature, windows, others=torch.tensor(dictionary.index.live()))
+    found = dictionary.reader.ablate(feature, windows, others=torch.tensor(dictionary.index.live_L, dtype=torch.int64))
     return Effects(
         examples=[
             ExampleEffect(

@@ -42,12 +42,12 @@ def places(index: FeatureIndex, sae: Artifact) -> Places:
 
     from lexiscope.index.directions.effects import map_directions
 
-    live = np.array(index.live(), np.int64)
-    chosen_N = live[np.unique(np.linspace(0, len(live) - 1, min(len(live), MOST_DRAWN)).astype(np.int64))]
+    live_L = index.live_L
+    chosen_N = live_L[np.unique(np.linspace(0, len(live_L) - 1, min(len(live_L), MOST_DRAWN)).astype(np.int64))]
     directions_FD = map_directions(sae)
     x_ND = directions_FD[torch.from_numpy(chosen_N)].float().numpy()
     places_N2, held = project(x_ND)
-    return Places(chosen_N, places_N2, held)
+    return Places(chosen_N.astype(np.int64), places_N2, held)
 
 
 def project(x_ND: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:

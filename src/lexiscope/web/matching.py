@@ -144,7 +144,7 @@ def _one_way(found_S: NDArray[np.floating], bar: float) -> OneWay:
 
 def _drawn(of: Dictionary, most: int) -> NDArray[np.int64]:
     """Live features, evenly spaced by number where there are more than wanted."""
-    live = np.array(of.index.live(), np.int64)
-    if len(live) <= most:
-        return live
-    return live[np.linspace(0, len(live) - 1, most).astype(np.int64)]
+    live_L = of.index.live_L
+    if len(live_L) > most:
+        live_L = live_L[np.linspace(0, len(live_L) - 1, most).astype(np.int64)]
+    return live_L.astype(np.int64)
