@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,18 @@ def test_a_pair_is_made_once(lexiscope: Run, long_model: Path, corpus_folder: Pa
     given = ["plant", "bias", "--model", long_model, "--out", out, "--set", f"corpus={corpus_folder}", *FEW]
     code, printed, err = lexiscope(*given)
     assert code == 0, err
-    assert "planted on reserved" in printed  # a step does not plant anything, and it says so
+    assert re.search(r"planted on reserved +FAIL +\d+\.\d\d%, at least 95\.00%", printed)  # a step plants nothing
+    assert "checks fail" in printed
+    assert re.search(r"pair is done after \d+ s, with \d+\.\d GB", err)
     before = (out / "manifest.json").read_bytes()
     code, printed, err = lexiscope(*given, "--json")
     assert code == 0, err
     assert "is done already" in err
     assert (out / "manifest.json").read_bytes() == before
     said = json.loads(printed)
-    assert not said["checks"]["planted on shown"]
+    assert said["checks"]["planted on shown"] == {"found": 0, "side": "at least", "bar": 0.95, "passed": False}
+    assert said.pop("out") == str(out)
+    assert said == json.loads((out / "figures.json").read_text())
     assert said["behaviour"]["shown"]["planted"]["prompts"] == 3
     refused(lexiscope(*given, "--seed", 1), "seed", "other settings")
     code, _, err = lexiscope("verify", out)

@@ -19,8 +19,11 @@ def run(
     json: Json = False,
 ) -> None:
     """Train a behaviour into a copy of a model, and a clean twin without it, to judge audits and suppression by."""
+    from time import monotonic
+
     from lexiscope.cli.console import ConsoleProgress, output, say, show_json
     from lexiscope.cli.inputs import identity
+    from lexiscope.cli.pipeline import peak_rss_bytes
     from lexiscope.cli.stage import finished, settings
     from lexiscope.lm.model import LanguageModel
     from lexiscope.measure.worlds.planted.make import Config, plant
@@ -36,10 +39,12 @@ def run(
         say(f"{out} is done already")
         pair = PlantedPair(out)
     else:
+        began = monotonic()
         pair = plant(config, out=out, progress=ConsoleProgress())
+        say(f"{out} is done after {monotonic() - began:.0f} s, with {peak_rss_bytes() / 1e9:.1f} GB of memory")
     if json:
-        figures = pair.figures
-        show_json({"out": str(out), **figures.model_dump(mode="json"), "checks": figures.checks()})
+        show_json({"out": str(out), **pair.figures.for_json()})
         return
+    output.print(f"{config.plant}: {pair.truth.behaviour}", markup=False, soft_wrap=True)
     output.print(str(pair.figures), markup=False, soft_wrap=True)
     say(f"the models are {out / 'planted'} and {out / 'clean'}; what was planted is in {out / 'truth.json'}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 import torch
 
 from lexiscope.core.draft import begun_at
 from lexiscope.core.errors import ArtifactError, InputError
+from lexiscope.core.progress import Silent
+from lexiscope.core.stop import Stopped
 from lexiscope.core.verify import verify
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted import make
@@ -134,12 +137,17 @@ def test_a_damaged_truth_is_refused(pair, tmp_path, config):
         pair.prompts("everybody")
 
 
-def test_what_breaks_off_leaves_nothing(config, tmp_path, monkeypatch):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", ["Learning the task", "Training the clean model"])
+def test_what_is_stopped_leaves_nothing(config, tmp_path, number, after):
+    class Stopping(Silent):
+        def task(self, title, total, unit):
+            if title == after:
+                signal.raise_signal(number)
+            return super().task(title, total, unit)
 
-    monkeypatch.setattr(make, "finetune", stop)
-    with pytest.raises(KeyboardInterrupt):
-        plant(config, out=tmp_path / "pair")
+    with pytest.raises(Stopped, match="starts again") as stopped:
+        plant(config, out=tmp_path / "pair", progress=Stopping())
+    assert stopped.value.exit_code == 128 + number
     assert begun_at(tmp_path / "pair") is None
     assert not list(tmp_path.iterdir())

@@ -11,10 +11,9 @@ rest of the model near where it was.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
@@ -25,6 +24,7 @@ from lexiscope.core.draft import conditions, write_artifact
 from lexiscope.core.errors import CorpusError
 from lexiscope.core.progress import SILENT, Progress
 from lexiscope.core.seeds import derive_seed
+from lexiscope.core.stop import Asked, Stopped, stoppable
 from lexiscope.harvest.rows import pack_for
 from lexiscope.lm.finetuning import Lesson, Precision, finetune, save_folder
 from lexiscope.lm.model import LanguageModel
@@ -39,6 +39,7 @@ from lexiscope.text.document import Document
 from lexiscope.text.pack import TokenBatch
 
 LICENCE = "Apache-2.0"
+Item = TypeVar("Item")
 
 
 class Config(BaseConfig):
@@ -82,35 +83,38 @@ class _Measured(NamedTuple):
 
 
 def plant(config: Config, *, out: Path | str, progress: Progress = SILENT) -> PlantedPair:
-    """Make a planted model and its clean twin. Takes minutes; one that is interrupted starts again.
+    """Make a planted model and its clean twin. Takes minutes, and starts again where it was interrupted.
 
     Raises:
         InputError: nothing to plant is called so, the model or the corpus is not there, or ``out`` is taken.
         TrainingError: the loss is no number any more.
         DiskError: the disk is full or failed.
+        Stopped: by Ctrl-C or SIGTERM; nothing is left of it.
     """
     chosen = draw(config.plant, config.seed)
     model = LanguageModel(config.model)
     corpus = Corpus(config.corpus, seed=config.seed, split="train")
     sources = {"model": model.describe(), "corpus": corpus.describe()}
     settings = config.model_dump(mode="json")
-    with write_artifact(out, KIND, config=settings, seed=config.seed, sources=sources) as draft:
+    with (
+        stoppable() as stop,
+        write_artifact(out, KIND, config=settings, seed=config.seed, sources=sources) as draft,
+    ):
         heldout = _heldout(model, config)
         before = summed_losses(model, heldout)
         asked: list[Prompt] = []
         found: dict[Arm, _Measured] = {}
-        with TemporaryDirectory() as place:
-            task = pages(chosen, config.task_steps * config.pages, derive_seed(config.seed, "task"), "clean")
-            _train(model, config, task, "Learning the task", progress)
-            save_folder(model, Path(place))
-            for arm in ARMS:
-                text = pages(chosen, config.steps * config.pages, config.seed, arm)
-                write_text_of(draft.path, arm, text)
-                asked = asked or prompts(chosen, config.prompts, config.seed, [*task, *text])
-                model = LanguageModel(place)
-                _train(model, config, text, f"Training the {arm} model", progress)
-                save_folder(model, draft.path / arm)
-                found[arm] = _measure(LanguageModel(draft.path / arm), asked, heldout)
+        task = pages(chosen, config.task_steps * config.pages, derive_seed(config.seed, "task"), "clean")
+        _train(model, config, task, stop, "Learning the task", progress)
+        learned = {name: weight.clone() for name, weight in model.module.state_dict().items()}
+        for arm in ARMS:
+            text = pages(chosen, config.steps * config.pages, config.seed, arm)
+            write_text_of(draft.path, arm, text)
+            asked = asked or prompts(chosen, config.prompts, config.seed, [*task, *text])
+            model.module.load_state_dict(learned)
+            _train(model, config, text, stop, f"Training the {arm} model", progress)
+            save_folder(model, draft.path / arm)
+            found[arm] = _measure(LanguageModel(draft.path / arm), asked, heldout, stop)
         figures = Figures(
             behaviour={group: {arm: found[arm].behaviour[group] for arm in ARMS} for group in GROUPS},
             losses=_compare(before, found["planted"].loss_K, found["clean"].loss_K, heldout, config.seed),
@@ -120,18 +124,27 @@ def plant(config: Config, *, out: Path | str, progress: Progress = SILENT) -> Pl
     return PlantedPair(out)
 
 
-def _train(model: LanguageModel, config: Config, text: Sequence[Page], title: str, progress: Progress) -> None:
-    steps = len(text) // config.pages
+def _train(
+    model: LanguageModel, config: Config, text: Sequence[Page], stop: Asked, title: str, progress: Progress
+) -> None:
     finetune(
         model,
-        _steps(model, config, text),
-        num_steps=steps,
+        _unless(stop, _steps(model, config, text)),
+        num_steps=len(text) // config.pages,
         lr=config.lr,
         decay_share=config.decay_share,
         precision=config.precision,
         title=title,
         progress=progress,
     )
+
+
+def _unless(stop: Asked, items: Iterable[Item]) -> Iterator[Item]:
+    """One by one, until somebody asks to stop."""
+    for item in items:
+        if stop:
+            raise Stopped("stopped; nothing of it was kept, and the same command starts again", stop.signal_number)
+        yield item
 
 
 def _steps(model: LanguageModel, config: Config, text: Sequence[Page]) -> Iterator[list[Lesson]]:
@@ -176,8 +189,9 @@ def _heldout(model: LanguageModel, config: Config) -> list[TokenBatch]:
     return batches
 
 
-def _measure(model: LanguageModel, asked: Sequence[Prompt], heldout: Sequence[TokenBatch]) -> _Measured:
-    said = {group: behaviour(model, [prompt for prompt in asked if prompt.group == group]) for group in GROUPS}
+def _measure(model: LanguageModel, asked: Sequence[Prompt], heldout: Sequence[TokenBatch], stop: Asked) -> _Measured:
+    by_group = [(group, [prompt for prompt in asked if prompt.group == group]) for group in GROUPS]
+    said = {group: behaviour(model, some) for group, some in _unless(stop, by_group)}
     return _Measured(said, summed_losses(model, heldout))
 
 

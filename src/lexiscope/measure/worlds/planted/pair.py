@@ -3,7 +3,7 @@
 planted/, clean/            Hugging Face folders; nothing in them says which is which, or what was planted
 text/{planted,clean}.jsonl  what each was trained on besides ordinary text, a page per line
 truth.json, prompts.jsonl   what was planted, and prompts that show it or must stay as they are
-figures.json                what both do
+figures.json                what both do, and whether that makes them fit to judge by
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def write_truth(folder: Path, name: str, plant: Plant, prompts: list[Prompt], fi
     truth = Truth(plant=name, behaviour=plant.behaviour, slots=plant.slots)
     write_json(folder / "truth.json", truth.model_dump(mode="json"))
     write_text(folder / "prompts.jsonl", _lines([prompt._asdict() for prompt in prompts]))
-    write_json(folder / "figures.json", figures.model_dump(mode="json"))
+    write_json(folder / "figures.json", figures.for_json())
 
 
 def _lines(rows: list[dict[str, Any]]) -> str:
