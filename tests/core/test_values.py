@@ -43,7 +43,7 @@ class Example(Config):
 
 
 def test_unknown_keys_and_wrong_types_are_named() -> None:
-    with pytest.raises(InputError, match="recipe.toml: unknown key 'kk'"):
+    with pytest.raises(InputError, match="recipe.toml: unknown key 'kk'; there are k, name$"):
         Example.read({"kk": 1}, "recipe.toml")
     with pytest.raises(InputError, match="k: .*valid integer.*'many'"):
         Example.read({"k": "many"}, "recipe.toml")

@@ -55,7 +55,7 @@ def test_unknown_keys_and_values_out_of_range_are_refused(values):
     [
         (["no_such_term"], "no term is called 'no_such_term'"),
         ([{"name": "auxk", "strength": 1}], "strength"),
-        ([{"coefficient": 1}], "no term is called None"),
+        ([{"coefficient": 1}], "the term has no name; there are "),
     ],
 )
 def test_terms_that_are_not_there_are_refused(terms, message):

@@ -45,20 +45,25 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InputError(f"{where}: {describe(error)}") from None
+            raise InputError(f"{where}: {describe(error, cls)}") from None
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
-def describe(error: ValidationError) -> str:
-    """The first problem in one sentence, and how many more there are."""
+def describe(error: ValidationError, of: type[BaseModel] | None = None) -> str:
+    """The first problem in one sentence, and how many more there are.
+
+    Args:
+        of: what was read, to say which keys it has where one is unknown.
+    """
     problems = error.errors()
     first = problems[0]
     key = one_line(".".join(str(part) for part in first["loc"]), MOST_QUOTED) or "the settings"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{more}"
+        known = "" if of is None or len(first["loc"]) > 1 else f"; there are {', '.join(of.model_fields) or 'none'}"
+        return f"unknown key {key!r}{more}{known}"
     if first["type"] == "value_error":
         return f"{key}: {first['ctx']['error']}{more}"
     return f"{key}: {first['msg'].lower()}, got {quoted(first['input'])}{more}"
@@ -74,12 +79,14 @@ def read_named(values: Any, known: Mapping[str, type[AnyConfig]], kind: str) -> 
         raise ValueError(f"{quoted(values)} is neither the name of one nor a table with its name")  # noqa: TRY004
     values = {"name": values} if isinstance(values, str) else dict(values)
     name = values.pop("name", None)
+    if name is None:
+        raise ValueError(f"the {kind} has no name; there are {', '.join(known)}")
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"no {kind} is called {quoted(name)}; there are {', '.join(known)}")
     try:
         return known[name].model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"{name}: {describe(error)}") from None
+        raise ValueError(f"{name}: {describe(error, known[name])}") from None
 
 
 def quoted(value: object) -> str:
