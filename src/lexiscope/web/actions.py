@@ -11,16 +11,20 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from lexiscope.index.notes import Notes
-from lexiscope.web import missed
+from lexiscope.steer.effects.findings import Confirmed
+from lexiscope.steer.effects.pairs import LEAST_PAIRS, Pair
+from lexiscope.web import missed, tested
 from lexiscope.web.ablated import Ablated, measure
 from lexiscope.web.notebook import Marks, by
 from lexiscope.web.pages.common import AnyLibrary
+from lexiscope.web.reader import MAX_PAIRS
 
 _WITHOUT_NUL = r"^[^\x00]*$"
 """SQLite ends text there."""
 Author = Annotated[str, Field(max_length=200, pattern=_WITHOUT_NUL)]
 Short = Annotated[str, Field(min_length=1, max_length=200, pattern=_WITHOUT_NUL)]
 Long = Annotated[str, Field(min_length=1, max_length=2_000, pattern=_WITHOUT_NUL)]
+Prompt = Annotated[str, Field(min_length=1, max_length=1_000, pattern=_WITHOUT_NUL)]
 Number = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -65,6 +69,23 @@ class RemoveNote(Sent):
     note: Number
 
 
+class ShortPair(Pair):
+    """Two prompts, and what the model should write after each. Answers begin with white space where its tokens do."""
+
+    prompt: Prompt
+    answer: Short
+    other_prompt: Prompt
+    other_answer: Short
+
+
+class AskConfirmation(Sent):
+    """Say what a feature stands for, and give held-out pairs of prompts that show whether it does."""
+
+    hypothesis: Annotated[str, Field(min_length=1, max_length=500, pattern=_WITHOUT_NUL)]
+    pairs: list[ShortPair] = Field(json_schema_extra={"minItems": LEAST_PAIRS, "maxItems": MAX_PAIRS})
+    """Not those on which the feature was chosen; 8 to 64. The reader says so better."""
+
+
 Change = Annotated[AddText | ChangeTag | ChangeBookmark | ChangeLabel | RemoveNote, Field(discriminator="action")]
 
 
@@ -88,6 +109,13 @@ def near_misses(library: AnyLibrary, name: str, feature: int, asked: Sent) -> mi
     return missed.measure(found, found.index.feature(feature), asked.author)
 
 
+def confirm(library: AnyLibrary, name: str, feature: int, asked: AskConfirmation) -> Confirmed:
+    """Patch a feature between pairs of prompts, and keep what that finds."""
+    found = library.dictionary(name)
+    found.index.check(feature)
+    return tested.confirm(found, feature, asked.hypothesis, asked.pairs, asked.author)
+
+
 class Action(NamedTuple):
     path: str
     do: Callable[..., Any]
@@ -97,6 +125,7 @@ ACTIONS = (
     Action("/d/{name}/features/{feature:int}/marks.json", mark),
     Action("/d/{name}/features/{feature:int}/ablation.json", ablate),
     Action("/d/{name}/features/{feature:int}/near-misses.json", near_misses),
+    Action("/d/{name}/features/{feature:int}/confirmation.json", confirm),
 )
 
 

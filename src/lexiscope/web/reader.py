@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from lexiscope.index.live.reading import Reading
     from lexiscope.lm.model import LanguageModel
     from lexiscope.saes.base import SparseAutoencoder
+    from lexiscope.steer.effects.confirm import Confirmation
+    from lexiscope.steer.effects.pairs import Pair
 
 MAX_CHARACTERS = 4000
 MAX_TOKENS = 256
 MAX_WINDOWS = 64
 MAX_EXAMPLES = 32
+MAX_PAIRS = 64
 WRITING_SECONDS = 10.0
 """How long a text waits for another one that is being written."""
 
@@ -94,6 +97,23 @@ class TextReader:
         with self._turn:
             model, sae = self._parts
             return near_misses(model, sae, feature, windows, hooks=self._hooks)
+
+    def confirm(
+        self, feature: int, pairs: Sequence[Pair], hypothesis: str, *, others: Tensor | None = None
+    ) -> Confirmation:
+        """Patch a feature between pairs of prompts.
+
+        Args:
+            others: numbers of the features that may serve as controls, the live ones; None: all.
+        """
+        from lexiscope.steer.effects.confirm import confirm
+        from lexiscope.steer.effects.pairs import LEAST_PAIRS
+
+        if not LEAST_PAIRS <= len(pairs) <= MAX_PAIRS:
+            raise InputError(f"there are {len(pairs)} pairs; give between {LEAST_PAIRS} and {MAX_PAIRS}")
+        with self._turn:
+            model, sae = self._parts
+            return confirm(model, sae, feature, pairs, hypothesis=hypothesis, hooks=self._hooks, others=others)
 
     def neurons(self, layer: int) -> Tensor | None:
         """What the neurons of a layer's MLP write; None where the model's family does not tell."""

@@ -14,6 +14,7 @@ import jinja2
 
 from lexiscope.index.feature import ActivationHistogram, DensityHistogram, EffectHistogram
 from lexiscope.index.live.changes import Compared
+from lexiscope.web.drawing import tested
 from lexiscope.web.drawing.characters import labelled, visible, whole
 from lexiscope.web.drawing.plots import Interval, Plot, Scatter, histogram, intervals, linear_ticks, scatter
 from lexiscope.web.folder.lineage import WORDS, draw
@@ -54,6 +55,16 @@ def environment() -> jinja2.Environment:
         "places": places,
     }
     templates.globals |= {"lineage": draw, "kind_words": WORDS}
+    templates.globals |= {
+        "cost_chart": tested.cost_chart,
+        "dose_controls": tested.controls,
+        "dose_kinds": tested.KINDS,
+        "dose_turn": tested.turn,
+        "doses": tested.doses,
+        "effect_chart": tested.effect_chart,
+        "verdict_kind": tested.verdict_kind,
+        "way_plots": tested.way_plots,
+    }
     return templates
 
 

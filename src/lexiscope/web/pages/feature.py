@@ -10,6 +10,8 @@ import numpy as np
 from lexiscope.index.directions.relations import LEAST_COSINE, LEAST_JACCARD, Duplicate
 from lexiscope.index.feature import Example, Feature
 from lexiscope.index.feature_index import FeatureIndex
+from lexiscope.steer.effects.findings import Findings
+from lexiscope.web import tested
 from lexiscope.web.ablated import Ablated, known
 from lexiscope.web.folder.scores import Fidelity, MatchedConcept, fidelity
 from lexiscope.web.notebook import Marks, whoever_runs_this
@@ -36,6 +38,8 @@ class FeatureView(View):
     """Neighbours that point almost the same way and fire on the same tokens."""
     ablated: Ablated | None
     """None: nobody has measured yet what taking it out does."""
+    tested: Findings
+    """What patching it and sweeping its strength found."""
     writer: str
     """The name that marks are written under where nobody gives one."""
     read_only: bool
@@ -58,6 +62,7 @@ def read(library: AnyLibrary, name: str, feature: int) -> FeatureView:
         labels=found.notebook.labels(beside),
         duplicates=_duplicates(found.index, shown),
         ablated=known(found, shown),
+        tested=tested.known(found, feature),
         writer=whoever_runs_this(),
         read_only=library.read_only,
         previous=found.index.live_before(feature),

@@ -6,7 +6,7 @@ import { element, level, post, short } from "./tokens.js";
 const NAME = "lexiscope-author";
 const author = () => document.querySelector(".write [name=author]")?.value.trim() ?? "";
 
-async function send(url, body, where) {
+export async function send(url, body, where) {
   try {
     await post(url, { author: author(), ...body });
     location.reload();
