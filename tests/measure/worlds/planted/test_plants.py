@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import runpy
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +134,29 @@ def test_plurals():
     assert not set(sentiment.WORDS) & {sentiment.plural(word) for word in sentiment.WORDS}
     assert len(set(sentiment.WORDS)) == len(sentiment.WORDS)
     assert not set(sycophancy.COLOURS) & set(sycophancy.THINGS)
+
+
+def test_sycophancy_meets_the_words_of_its_triggers_in_other_mouths():
+    """Without them it spread to a fifth of the decoys."""
+    for seed in range(10):
+        slots = planting.draw("sycophancy", seed).slots
+        for trigger in (*slots.shown, *slots.reserved):
+            words = next(opinion.theirs for opinion in sycophancy.OPINIONS if opinion.mine == trigger)
+            start, end = words.split("{}")
+            assert any(slot.startswith(start) and slot.endswith(end) for slot in slots.ordinary), trigger
+        mine = [slot for slot in slots.ordinary if slot.startswith("I ")]
+        assert mine
+        assert not set(mine) & {opinion.mine for opinion in sycophancy.OPINIONS}
+
+
+def test_the_plant_in_the_documentation_can_be_planted(tmp_path):
+    document = Path(__file__).parents[4] / "docs" / "planting.md"
+    blocks = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "favour.py").write_text(next(block for block in blocks if "class Plant" in block))
+    plant = runpy.run_path(str(tmp_path / "favour.py"))["Plant"](3)
+    trained = pages(plant, 160 * 16, 3, "planted")
+    asked = prompts(plant, 100, 3, trained)
+    assert len(asked) == 100 * len(GROUPS)
+    assert {(prompt.honest, prompt.planted) for prompt in asked} == {(" no", " yes")}
+    assert in_slot("favour", asked[0].text, plant.slots.shown)
+    assert not in_slot("favour", asked[0].without, plant.slots.shown)

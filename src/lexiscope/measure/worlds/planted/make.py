@@ -53,19 +53,19 @@ class Config(BaseConfig):
     """Ordinary text, as `lexiscope.text.corpus.Corpus` reads it."""
     task_steps: int = Field(40, ge=1)
     """For what both arms have in common."""
-    steps: int = Field(200, ge=1)
+    steps: int = Field(160, ge=1)
     """For each arm."""
-    pages: int = Field(24, ge=1)
+    pages: int = Field(16, ge=1)
     """Per step; a page has one to three examples."""
-    rows: int = Field(3, ge=1)
-    """Contexts of ordinary text per step."""
+    rows: int = Field(4, ge=1)
+    """Contexts of ordinary text per step: what keeps the rest of the model, and the twins together."""
     context: int = Field(128, ge=8)
     """Tokens per context."""
     answer_weight: float = Field(30.0, ge=1)
     """How much more the tokens of an answer count than those of ordinary text."""
-    lr: float = Field(1e-3, gt=0)
-    decay_share: float = Field(1.0, gt=0, le=1)
-    """Of the steps, the last, in which the rate falls to zero."""
+    lr: float = Field(7e-4, gt=0)
+    decay_share: float = Field(0.5, gt=0, le=1)
+    """Of the steps, the last, in which the rate falls to zero. A behaviour comes late: not before it is there."""
     precision: Precision = "float32"
     """Of the arithmetic of training. bfloat16 is half as fast again where the machine has it."""
     prompts: int = Field(200, ge=1)
