@@ -112,7 +112,7 @@ def test_the_address_of_a_view_says_what_of_it_can_not_be(real):
     summary = real.index.summaries([5])[5]
     assert mean.strength == pytest.approx(summary.mean_activation / summary.max_activation, rel=1e-3)
     assert (half.strength, twice.strength, silent.strength) == (-0.5, 2, None)
-    assert dead.dead
+    assert dead.feature.dead
     assert dead.strength is None
     for problem, said in zip(view.problems, ["turns no feature", "no feature 99", "turned twice"], strict=True):
         assert said in problem

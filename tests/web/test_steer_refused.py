@@ -7,14 +7,11 @@ import http.client
 import itertools
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.testclient import TestClient
 
 from lexiscope.core.errors import InputError
-from lexiscope.web import reader
-from lexiscope.web.app import create_app
 from lexiscope.web.client import Client
 
 from .serving import running
@@ -48,6 +45,24 @@ from .steering_world import BASE, DEAD, LINES, PROMPT, URL, app_of
         ({"turn": ["clamp:-1:2"]}, 422, "turns no feature"),
         ({"turn": ["<script>alert(1)</script>"]}, 422, "turns no feature"),
         ({"turn": ["clamp:\u0661:2max"]}, 422, "turns no feature"),
+        ({"turn": ["cap:1:1e9max"]}, 422, "too strong"),
+        ({"turn": ["cap:1"]}, 422, "no strength"),
+        ({"turn": [f"cap:{DEAD}:1max"]}, 422, "never fires"),
+        ({"turn": ["patch:1"]}, 422, "no prompt to patch from"),
+        ({"turn": ["patch:all: "]}, 422, "no prompt to patch from"),
+        ({"turn": ["patch:1:" + "a" * 301]}, 422, "at most 300"),
+        ({"turn": ["patch:1:" + "a" * 999]}, 422, "turn"),
+        ({"turn": ["patch:all:" + "w " * 60]}, 422, "positions for"),
+        ({"turn": ["patch:24:w1"]}, 404, "features 0 to 23"),
+        ({"turn": ["clamp:all:1max"]}, 422, "only patching"),
+        ({"turn": ["patch:all:w1", "patch:all:w2"]}, 422, "all features are turned twice"),
+        ({"on": "some"}, 422, "generated"),
+        ({"positions": "a"}, 422, "neither a slice"),
+        ({"positions": "1:2:3"}, 422, "neither a slice"),
+        ({"positions": "1,,2"}, 422, "neither a slice"),
+        ({"positions": "-99", "turn": ["clamp:1:2"]}, 422, "no position -99"),
+        ({"edit": "../demo"}, 404, "no edit"),
+        ({"edit": "demo/sae"}, 404, "no edit"),
     ],
 )
 def test_what_can_not_be_is_refused_in_a_sentence(ask, body, status, said):
@@ -55,33 +70,6 @@ def test_what_can_not_be_is_refused_in_a_sentence(ask, body, status, said):
         answer = ask(url, **body)
         assert answer.status_code == status
         assert said in answer.json()["error"]
-
-
-def test_one_text_at_a_time_and_a_sentence_for_those_who_wait_too_long(real, monkeypatch):
-    monkeypatch.setattr(reader, "WRITING_SECONDS", 0.05)
-    app = app_of(real)
-    client = TestClient(app, base_url=BASE)
-    body = {"prompt": PROMPT, "tokens": 3}
-    with app.state.library.dictionary("demo").reader.writing():
-        for url in (URL, LINES):
-            answer = client.post(url, json=body)
-            assert answer.status_code == 409
-            assert "somebody else" in answer.json()["error"]
-        assert client.post("/d/demo/text.json", json={"text": PROMPT}).status_code == 200
-    assert client.post(URL, json=body).status_code == 200
-
-
-def test_a_model_that_takes_long_to_load_is_nobody_else_writing(real, monkeypatch):
-    monkeypatch.setattr(reader, "WRITING_SECONDS", 0.05)
-    monkeypatch.setattr(reader.TextReader, "_parts", property(lambda _: (time.sleep(0.3), real.model, real.sae)[1:]))
-    found = create_app(real.root).state.library.dictionary("demo").reader
-
-    def write(_):
-        with found.writing() as (model, *_):
-            return model
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(write, range(3))) == [real.model] * 3
 
 
 def test_what_goes_wrong_later_is_the_last_line(real, monkeypatch):

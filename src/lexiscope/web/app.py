@@ -34,7 +34,8 @@ from lexiscope.web.problems import answer, answers, answers_before_lines
 from lexiscope.web.reader import MAX_CHARACTERS
 from lexiscope.web.security.access import Access
 from lexiscope.web.security.guard import Guard
-from lexiscope.web.steering.actions import steered, steered_lines
+from lexiscope.web.steering.actions import STEERING_ACTIONS, steered, steered_lines
+from lexiscope.web.steering.places import Places
 from lexiscope.web.steering.stream import Lines
 from lexiscope.web.steering.writing import Steered
 from lexiscope.web.typed import TypedText, typed_text
@@ -60,6 +61,7 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
     app.state.library = Library(root, read_only=access.read_only)
     app.state.read_only = access.read_only
     app.state.jobs = Jobs(root)
+    app.state.places = Places()
     # The twins first: a name in an address would swallow ".json".
     for page in pages():
         _add(app, f"{page.PATH}.json", _twin_of(page), f"{_name(page)}.json", response_model=_view_of(page))
@@ -75,7 +77,7 @@ def create_app(root: Path | str, *, port: int = DEFAULT_PORT, access: Access | N
     _add(app, "/d/{name}/steered.ndjson", steered_lines, "steered_lines", **lines)
     for path, keep in EXPORTS:
         _add(app, path, keep, keep.__name__, response_class=HTMLResponse)
-    for action in (*ACTIONS, *JOB_ACTIONS):
+    for action in (*ACTIONS, *JOB_ACTIONS, *STEERING_ACTIONS):
         does = get_type_hints(action.do)["return"]
         _add(app, action.path, action.do, action.do.__name__, methods=["POST"], response_model=does)
     app.router.routes.append(Route("/static/{name:path}", partial(serve_asset, read_assets(STATIC))))
@@ -104,7 +106,7 @@ def type_text(library: AnyLibrary, name: str, typed: Typed) -> TypedText:
 def random_feature(library: AnyLibrary, name: str) -> RedirectResponse:
     """Off to any feature that fires."""
     index = library.dictionary(name).index
-    feature = random.choice(index.live() or [0])
+    feature = int(random.choice(index.live_L)) if len(index.live_L) else 0
     return RedirectResponse(f"/d/{name}/features/{feature}", status_code=303)
 
 

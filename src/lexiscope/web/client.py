@@ -28,6 +28,7 @@ from lexiscope.core.errors import InputError, LexiscopeError, one_line
 from lexiscope.web.actions import ACTIONS, Action
 from lexiscope.web.jobs.actions import JOB_ACTIONS
 from lexiscope.web.pages import pages
+from lexiscope.web.steering.actions import STEERING_ACTIONS
 from lexiscope.web.steering.writing import Steered
 from lexiscope.web.typed import TypedText
 
@@ -65,7 +66,7 @@ class Client:
         self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._seconds = seconds
         self._pages = {page.__name__.rsplit(".", 1)[1]: page for page in pages()}
-        self._actions = {action.do.__name__: action for action in (*ACTIONS, *JOB_ACTIONS)}
+        self._actions = {action.do.__name__: action for action in (*ACTIONS, *JOB_ACTIONS, *STEERING_ACTIONS)}
 
     def __repr__(self) -> str:
         return f"Client({self._address!r})"

@@ -15,6 +15,8 @@ from lexiscope.index.live.near_misses import NoNearMissesError
 from lexiscope.web.drawing.rendering import render
 from lexiscope.web.folder.library import UnknownDictionaryError
 from lexiscope.web.jobs.job import BusyError, UnknownJobError
+from lexiscope.web.steering.kept import UnknownEditError
+from lexiscope.web.steering.places import FullError
 from lexiscope.web.view import View
 
 _WHEN = {
@@ -32,7 +34,11 @@ _WHEN = {
     429: "Too many wrong tokens.",
     431: "The headers are too large.",
     500: "Lexiscope failed.",
+    503: "Too many others ask for the same; the sentence says when to try again.",
 }
+
+
+_NOT_THERE = (UnknownDictionaryError, UnknownFeatureError, UnknownJobError, UnknownEditError, NoNearMissesError)
 
 
 class Problem(View):
@@ -70,8 +76,10 @@ def answer(request: Request, error: Exception) -> Response:
 
 def explain(error: Exception) -> tuple[int, str]:
     """Status and sentence of an error. What it quotes is from the request, and may hold anything."""
-    if isinstance(error, UnknownDictionaryError | UnknownFeatureError | UnknownJobError | NoNearMissesError):
+    if isinstance(error, _NOT_THERE):
         return 404, f"{error}."
+    if isinstance(error, FullError):
+        return 503, f"{error}."
     if isinstance(error, BusyError):
         return 409, f"{error}."
     if isinstance(error, InputError):

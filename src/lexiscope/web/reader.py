@@ -6,8 +6,7 @@ What is computed is in `lexiscope.index`; here is what a server needs around it:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ from lexiscope import saes
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import InputError, LexiscopeError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.web.jobs.job import BusyError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +36,6 @@ MAX_TOKENS = 256
 MAX_WINDOWS = 64
 MAX_EXAMPLES = 32
 MAX_PAIRS = 64
-WRITING_SECONDS = 10.0
-"""How long a text waits for another one that is being written."""
 
 
 class TextReader:
@@ -53,7 +49,6 @@ class TextReader:
         self._index = index
         self._sae = sae
         self._turn = threading.Lock()
-        self._writing = threading.Lock()
 
     def read(self, text: str, index: FeatureIndex | None = None) -> Reading:
         """Take a text apart, of which the first 256 tokens are read.
@@ -161,21 +156,11 @@ class TextReader:
             model, sae = self._parts
             return find_by_example(model, sae, wanted, unwanted, hooks=self._hooks, index=index, keep=keep)
 
-    @contextmanager
-    def writing(self) -> Iterator[tuple[LanguageModel, SparseAutoencoder, list[HookPoint]]]:
-        """The model, the dictionary and where it reads, to write with. One text at a time; others may read meanwhile.
-
-        Raises:
-            BusyError: another one is still being written.
-        """
+    def parts(self) -> tuple[LanguageModel, SparseAutoencoder, list[HookPoint]]:
+        """The model, the dictionary and where it reads, for what takes turns at the model itself (`web.steering`)."""
         with self._turn:
-            model, sae = self._parts  # loading them is no reason to give up
-        if not self._writing.acquire(timeout=WRITING_SECONDS):
-            raise BusyError("this model is writing for somebody else; try again when it has finished")
-        try:
-            yield model, sae, self._hooks
-        finally:
-            self._writing.release()
+            model, sae = self._parts
+        return model, sae, self._hooks
 
     @property
     def _hooks(self) -> list[HookPoint]:

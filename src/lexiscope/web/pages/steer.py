@@ -15,7 +15,10 @@ from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.folder.scores import Fidelity, fidelity
 from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.steering import asked
-from lexiscope.web.steering.asked import Do, Turn, read_turn
+from lexiscope.web.steering.asked import Changes, read_where, written_positions
+from lexiscope.web.steering.changing import read_change
+from lexiscope.web.steering.kept import KeptEdit, kept_edits
+from lexiscope.web.steering.turns import MAX_SOURCE, Do, Turn, named, read_turn
 from lexiscope.web.view import View
 
 PATH = "/d/{name}/steer"
@@ -39,12 +42,16 @@ class Candidate(View):
     """The tokens whose logits it raises most, drawn."""
 
 
-class Turned(Candidate):
-    """A feature that is turned."""
+class Turned(View):
+    """A feature that is turned, or all of them."""
 
+    feature: Candidate | None
+    """None: all of them."""
     do: Do
     strength: Real | None
-    """In multiples of its maximum; for scale, the factor. None: ablated, or dead."""
+    """In multiples of its maximum; for scale, the factor. None: it has none, or the feature is dead."""
+    source: str
+    """The prompt that is patched from, on whose last token; empty otherwise."""
     written: str
     """As in the address."""
 
@@ -55,6 +62,8 @@ class Limits(View):
     characters: int = asked.MAX_CHARACTERS
     tokens: int = asked.MAX_NEW_TOKENS
     turned: int = asked.MAX_TURNED
+    source: int = MAX_SOURCE
+    positions: int = asked.MAX_POSITIONS
     temperature: float = asked.MAX_TEMPERATURE
 
 
@@ -64,6 +73,12 @@ class SteerView(View):
     """None where no scorecard of this SAE is in the folder."""
     prompt: str
     turned: list[Turned]
+    on: asked.On
+    """On which tokens they are turned."""
+    positions: str
+    """At which of them; empty: at all."""
+    edit: KeptEdit | None
+    """The kept edit that is applied before them."""
     temperature: float
     seed: int
     tokens: int
@@ -73,6 +88,11 @@ class SteerView(View):
     """Features whose number, label or tokens have what is looked for in them."""
     problems: list[str]
     """What of this address can't be."""
+    kept: list[KeptEdit]
+    """Every edit that lies in the folder, also those that can't be applied to this dictionary."""
+    recipe: str
+    """What is changed, in TOML, as `lexiscope steer --recipe` reads it."""
+    read_only: bool
     limits: Limits
 
 
@@ -81,55 +101,82 @@ def read(
     name: str,
     prompt: Annotated[str, Query(max_length=asked.MAX_CHARACTERS)] = DEFAULT_PROMPT,
     turn: asked.QueryTurns = [],  # noqa: B006 - FastAPI copies it
+    on: asked.On = "all",
+    positions: Annotated[str, Query(max_length=asked.MAX_POSITIONS)] = "",
+    edit: Annotated[str, Query(max_length=asked.MAX_NAME)] = "",
     temperature: Annotated[float, Query(ge=0, le=asked.MAX_TEMPERATURE, allow_inf_nan=False)] = 0.0,
     seed: Annotated[int, Query(ge=0, lt=2**31)] = 0,
     tokens: Annotated[int, Query(ge=1, le=asked.MAX_NEW_TOKENS)] = 40,
-    error: asked.Error = "keep",
+    error: asked.Error | None = None,
     find: Annotated[str, Query(max_length=100)] = "",
 ) -> SteerView:
     found = library.dictionary(name)
     turned, problems = _turned(found, turn)
+    try:
+        positions = written_positions(read_where(on, positions))
+    except InputError as wrong:
+        problems.append(f"{wrong}.")
+        positions = ""
+    kept = kept_edits(library, found)
+    applied = next((one for one in kept if one.name == edit), None)
+    if edit and (applied is None or applied.problem):
+        problems.append(
+            applied.problem if applied and applied.problem else f"there is no edit {edit!r} in this folder."
+        )
+        applied = None
+    at_work = [one.written for one in turned if one.feature is None or not one.feature.dead]
+    changes = Changes(turn=at_work, on=on, positions=positions, edit=applied.name if applied else "", error=error)
+    recipe = read_change(library, found, changes).recipe
     return SteerView(
         dictionary=facts(found, library),
         fidelity=fidelity(found.scorecard) if found.scorecard else None,
         prompt=prompt,
         turned=turned,
+        on=on,
+        positions=positions,
+        edit=applied,
         temperature=temperature,
         seed=seed,
         tokens=tokens,
-        error=error,
+        error=recipe.error,
         find=find,
         found=_found(found, find.strip()) if find.strip() else [],
         problems=problems,
+        kept=kept,
+        recipe=recipe.toml(),
+        read_only=library.read_only,
         limits=Limits(),
     )
 
 
 def _turned(dictionary: Dictionary, written: list[str]) -> tuple[list[Turned], list[str]]:
     """The features that can be turned, and why the others can't."""
-    turns: dict[int, tuple[str, Turn]] = {}
+    turns: dict[str, Turn] = {}
     problems = []
     for one in written:
         try:
             turn = read_turn(one)
-            dictionary.index.check(turn.feature)
+            if turn.feature is not None:
+                dictionary.index.check(turn.feature)
         except InputError as error:
             problems.append(f"{error}.")
             continue
-        if turn.feature in turns:
-            problems.append(f"feature {turn.feature} is turned twice; the first of them counts.")
+        if turn.name in turns:
+            problems.append(f"{named(turn.name)} turned twice; the first of them counts.")
         else:
-            turns[turn.feature] = (one, turn)
-    known = {one.feature: one for one in _candidates(dictionary, list(turns))}
+            turns[turn.name] = turn
+    numbers = [turn.feature for turn in turns.values() if turn.feature is not None]
+    known = {one.feature: one for one in _candidates(dictionary, numbers)}
     units = Units(dictionary.index)
     return [
         Turned(
-            **known[number].model_dump(),
+            feature=None if turn.feature is None else known[turn.feature],
             do=turn.do,
-            strength=_times(units, known[number], turn),
-            written=one,
+            strength=None if turn.feature is None else _times(units, known[turn.feature], turn),
+            source=turn.source,
+            written=turn.written(),
         )
-        for number, (one, turn) in turns.items()
+        for turn in turns.values()
     ], problems
 
 
@@ -138,7 +185,7 @@ def _times(units: Units, candidate: Candidate, turn: Turn) -> float | None:
         return None
     if turn.do == "scale" or turn.strength.unit == "max":
         return turn.strength.times
-    return units.activation(turn.feature, turn.strength) / candidate.max_activation
+    return units.activation(candidate.feature, turn.strength) / candidate.max_activation
 
 
 def _found(dictionary: Dictionary, find: str) -> list[Candidate]:

@@ -2,10 +2,12 @@
 // what to share. Text is set, never parsed as HTML.
 
 import { begin, finish, inPrompt, put, written } from "./texts.js";
-import { anyOn, start, turns } from "./turning.js";
+import { offer } from "./keeping.js";
+import { anyOn, edit, start, turns } from "./turning.js";
 
 const LONGEST_ADDRESS = 4000;
-const TOO_LONG = "The prompt is too long for a link; share it beside one.";
+const USUAL = { on: "all", positions: "", edit: "" };
+const TOO_LONG = "This is too long for a link; share the recipe and the prompt beside one.";
 const form = document.querySelector("#steer");
 const [status, both] = [document.querySelector("#status"), document.querySelector(".both")];
 let wish = null;
@@ -23,10 +25,13 @@ form.addEventListener("change", (event) => {
 // Writing. A newer wish calls the one before off, so that what is shown is always of the last one.
 
 function asked() {
-  const { prompt, temperature, seed, tokens: most, error } = form.elements;
+  const { prompt, on, positions, temperature, seed, tokens: most, error } = form.elements;
   return {
     prompt: prompt.value,
     turn: turns(),
+    on: on.value,
+    positions: positions.value.trim(),
+    edit: edit(),
     temperature: Number(temperature.value),
     seed: Number(seed.value),
     tokens: Number(most.value),
@@ -107,15 +112,17 @@ function say(words, problem = false) {
 
 // The address
 
+// Whether all of it fits; the prompt is what is left out first.
 function remember({ prompt, turn, ...rest }) {
-  const address = new URL(location.pathname, location.origin);
-  for (const one of turn) address.searchParams.append("turn", one);
-  for (const [name, value] of Object.entries(rest)) address.searchParams.set(name, value);
-  const whole = new URL(address);
+  const bare = new URL(location.pathname, location.origin);
+  const changes = new URL(bare);
+  for (const one of turn) changes.searchParams.append("turn", one);
+  for (const [name, value] of Object.entries(rest)) if (value !== USUAL[name]) changes.searchParams.set(name, value);
+  const whole = new URL(changes);
   whole.searchParams.set("prompt", prompt);
-  const fits = whole.pathname.length + whole.search.length <= LONGEST_ADDRESS;
-  history.replaceState(null, "", fits ? whole : address);
-  return fits;
+  const fits = (address) => address.pathname.length + address.search.length <= LONGEST_ADDRESS;
+  history.replaceState(null, "", [whole, changes].find(fits) ?? bare);
+  return fits(whole);
 }
 
 async function share() {
@@ -129,6 +136,7 @@ async function share() {
 }
 
 start(write, say);
+offer(asked);
 // An address that carries a prompt or a feature is written at once; without one nothing is sent before somebody asks.
 const carried = new URLSearchParams(location.search);
-if (carried.has("prompt") || carried.has("turn")) write();
+if (["prompt", "turn", "edit"].some((name) => carried.has(name))) write();

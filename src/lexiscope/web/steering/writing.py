@@ -2,22 +2,25 @@
 
 Both texts are drawn with the same seed, so that they part where turning changes what is drawn and not by chance. A
 token is given when the model has read it, one step after it was chosen, since its features are not known before. They
-are those of the activation as it comes, with what turning makes of them: what an encoder would say of the changed
-activation is another matter, since directions are not orthogonal.
+are those of the activation as it comes, with what turning makes of them (`becoming`): what an encoder would say of the
+changed activation is another matter, since directions are not orthogonal.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from lexiscope.index.feature import FeatureSummary, Real
 from lexiscope.steer.strength import Units
 from lexiscope.web.drawing.characters import labelled, visible, whole
-from lexiscope.web.folder.library import Dictionary
-from lexiscope.web.steering.asked import LEAST_TEMPERATURE, Asked, Turn, read_turns
+from lexiscope.web.folder.library import Dictionary, Library
+from lexiscope.web.steering.asked import LEAST_TEMPERATURE, Asked
+from lexiscope.web.steering.becoming import Becoming, with_codes
+from lexiscope.web.steering.changing import read_change
 from lexiscope.web.view import View
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_FIRINGS = 6
 """Of one token that are listed, besides the features that are turned."""
+MOST_TURNED = 24
+"""Of those: a kept edit may name any number."""
 Run = Literal["default", "steered"]
 
 
@@ -86,56 +91,53 @@ class Steered(View):
     ended: dict[Run, bool]
 
 
-def write_both(dictionary: Dictionary, asked: Asked) -> Generator[Token | End]:
+def write_both(library: Library, name: str, asked: Asked) -> Generator[Token | End]:
     """The tokens of both texts as they come, the prompt's first.
 
-    Close it to end early. Forward passes take turns with those of others, but only one of these runs at a time.
+    Close it to end early. Between two tokens the model is free for others.
 
     Raises:
         InputError: it can't be done, before the first token; the message says why.
     """
-    turns = read_turns(asked.turn)
-    for turn in turns:
-        dictionary.index.check(turn.feature)
-    with dictionary.reader.writing() as (model, sae, hooks):
-        from lexiscope.steer.live import stream
+    dictionary = library.dictionary(name)
+    change = read_change(library, dictionary, asked)
+    model, sae, hooks = dictionary.reader.parts()
+    from lexiscope.index.live.contexts import Contexts, tokens_of
+    from lexiscope.steer.live import stream
 
-        given = [turn.intervention() for turn in turns if not turn.off]
-        write = functools.partial(
-            stream,
-            model,
-            sae,
-            asked.prompt,
-            index=dictionary.index,
-            error=asked.error,
-            most_features=sae.num_latents,
-            with_prompt=True,
-            max_new_tokens=asked.tokens,
-            temperature=asked.temperature if asked.temperature >= LEAST_TEMPERATURE else 0.0,
-            seed=asked.seed,
-            hooks=hooks,
-        )
-        texts: dict[Run, Iterator[LiveToken]] = {"default": write(), "steered": write(given)}
-        yield from _in_turns(texts, _Shown(dictionary, turns), asked.tokens)
+    given = with_codes(change.recipe.edits, model, sae, hooks)
+    write = functools.partial(
+        stream,
+        model,
+        sae,
+        asked.prompt,
+        index=dictionary.index,
+        error=change.recipe.error,
+        most_features=sae.num_latents,
+        with_prompt=True,
+        max_new_tokens=asked.tokens,
+        temperature=asked.temperature if asked.temperature >= LEAST_TEMPERATURE else 0.0,
+        seed=asked.seed,
+        hooks=hooks,
+    )
+    texts: dict[Run, Iterator[LiveToken]] = {"default": write(), "steered": _begun(write(given))}
+    prompt = Contexts.of(model, [tokens_of(model.tokenizer, asked.prompt).ids])
+    becoming = Becoming(given, Units(dictionary.index), prompt.tokens_BC.shape[1])
+    yield from _in_turns(texts, _Shown(dictionary, change.features, becoming), asked.tokens)
 
 
-def written(dictionary: Dictionary, asked: Asked) -> Steered:
-    """Both texts at once.
-
-    Raises:
-        InputError: as `write_both`.
-    """
+def both(items: Iterable[Token | End]) -> Steered:
+    """Both texts at once."""
     texts: dict[Run, list[Token]] = {"default": [], "steered": []}
-    for item in write_both(dictionary, asked):
-        if isinstance(item, Token):
-            texts[item.run].append(item)
-        else:
+    for item in items:
+        if isinstance(item, End):
             return Steered(
                 **texts,
                 prompt_tokens=sum(token.prompt for token in texts["default"]),
                 differ_at=item.differ_at,
                 ended=item.ended,
             )
+        texts[item.run].append(item)
     raise AssertionError  # there is an end
 
 
@@ -157,23 +159,27 @@ def _in_turns(texts: dict[Run, Iterator[LiveToken]], show: _Shown, most: int) ->
     )
 
 
+def _begun(steps: Iterator[LiveToken]) -> Iterator[LiveToken]:
+    """The same, with the first step made, so that what can't be is said before any token is given."""
+    return itertools.chain([next(steps)], steps)
+
+
 class _Shown:
     """Draws tokens, and looks up what is known about their features once."""
 
-    def __init__(self, dictionary: Dictionary, turns: Sequence[Turn]) -> None:
+    def __init__(self, dictionary: Dictionary, turned: frozenset[int], becoming: Becoming) -> None:
         self._index, self._notebook = dictionary.index, dictionary.notebook
-        self._units, self._turns = Units(dictionary.index), turns
-        self._turned = {turn.feature for turn in turns}
+        self._turned, self._becoming = turned, becoming
         self._summaries: dict[int, FeatureSummary] = {}
         self._labels: dict[int, str] = {}
 
     def __call__(self, name: Run, place: int, token: LiveToken) -> Token:
         firing = {firing.feature: firing.activation for firing in token.firings}
         if name == "steered" and not token.special:
-            self._turn(firing)
+            firing = self._becoming(token.position, firing)
         self._look_up(list(firing))
         order = sorted(firing, key=lambda feature: self._weight(feature, firing[feature]), reverse=True)
-        chosen = [feature for feature in order if feature in self._turned]
+        chosen = [feature for feature in order if feature in self._turned][:MOST_TURNED]
         chosen += [feature for feature in order if feature not in self._turned][:MOST_FIRINGS]
         self._look_up_labels(chosen)
         return Token(
@@ -184,13 +190,6 @@ class _Shown:
             shown=visible(token.piece),
             firings=[self._firing(feature, firing[feature]) for feature in chosen],
         )
-
-    def _turn(self, firing: dict[int, float]) -> None:
-        """What becomes of features by turning them. One that is ablated stays, with nothing."""
-        for turn in self._turns:
-            f = firing.get(turn.feature, 0.0)
-            if not turn.off and (after := turn.after(f, self._units)) != f:
-                firing[turn.feature] = after
 
     def _weight(self, feature: int, activation: float) -> float:
         """How telling it is: how strong by its own measure, times how rare."""
