@@ -70,6 +70,15 @@ def test_what_cannot_be_read_is_counted(notes):
     assert (len(found.confirmations), len(found.dose_responses), found.unreadable) == (1, 0, 5)
 
 
+def test_numbers_without_end_are_no_finding(notes, tmp_path):
+    """As a file of somebody else's may have them."""
+    findings.keep_confirmation(notes, index(), confirmation(), PAIRS, ANA)
+    with notes.database.write() as tx:
+        tx.execute("UPDATE results SET payload = replace(payload, '\"clean\": 1.0', '\"clean\": 1e999')")
+    found = findings.of(notes, 7)
+    assert (found.confirmations, found.unreadable) == ([], 1)
+
+
 def test_a_long_curve_fits(notes):
     """A hundred strengths with everything that can be measured at each."""
     strengths = [number / 8 for number in range(1, 101)]

@@ -16,6 +16,7 @@ from lexiscope.web.folder.library import Library
 from lexiscope.web.jobs.actions import JOB_ACTIONS
 from lexiscope.web.pages import closer, clusters, dictionary, feature, home, pages, text
 
+from . import tested_world
 from .serving import running
 
 TOKEN = "k7Qb2wXz9LmN4pRs8TvY3hJd6FgC1aEu5"
@@ -57,7 +58,7 @@ def test_every_action_is_a_method(client):
         assert action.do.__name__ in dir(client)
 
 
-def test_what_is_written_through_it_is_on_the_page(root, give_model, tmp_path):
+def test_what_is_written_through_it_is_on_the_page(root, world, give_model, tmp_path):
     """Oracle: the views of the pages, read here from the same folder."""
     own = shutil.copytree(root, tmp_path / "runs", ignore=shutil.ignore_patterns("*.sqlite*"))
     with running(own, give_model) as port:
@@ -67,7 +68,10 @@ def test_what_is_written_through_it_is_on_the_page(root, give_model, tmp_path):
         assert client.mark("demo", 3, action="tag", text="é & <b>").tags == ["é & <b>"]
         ablated = client.ablate("demo", 3, author="ana")
         assert ablated.asked_by == "ana"
+        confirmed = client.confirm("demo", 3, hypothesis="é", pairs=tested_world.pairs(world), author="ana")
+        assert (confirmed.confirmation.hypothesis, confirmed.found_by) == ("é", "ana")
         shown = feature.read(Library(own), "demo", 3)
+        assert shown.tested.confirmations == [confirmed]
         assert shown == client.feature("demo", 3)
         assert (shown.marks, shown.ablated) == (client.feature("demo", 3).marks, ablated)
         assert shown.marks.tags == ["é & <b>"]
@@ -77,6 +81,8 @@ def test_what_is_written_through_it_is_on_the_page(root, give_model, tmp_path):
         )
         with pytest.raises(InputError, match="pre-activation"):
             client.near_misses("demo", 3)
+        with pytest.raises(InputError, match="7 pairs"):
+            client.confirm("demo", 3, hypothesis="é", pairs=tested_world.pairs(world)[:7])
         with pytest.raises(InputError, match="422"):
             client.mark("demo", 3, action="burn")
         with pytest.raises(ValueError, match="shorter|zip"):

@@ -115,6 +115,14 @@ def test_nothing_recommended_is_no_link(client, own):
     assert "recommended" not in section(client)
 
 
+def test_a_sweep_without_doses_is_words(client, own):
+    """As somebody else's notes may have it."""
+    keep(own, dose_response(FEATURE).model_copy(update={"curve": [], "judged": None, "recommended": None}))
+    assert client.get(PAGE).status_code == 200
+    assert "It works." in section(client)
+    assert "<figure>" not in section(client)
+
+
 @pytest.mark.parametrize("strengths", [(1.0,), (0.5, 1.0), (-1.0, -0.5, 0.25)])
 def test_few_doses_are_drawn(client, own, strengths):
     keep(own, dose_response(FEATURE, strengths=strengths))

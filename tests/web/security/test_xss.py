@@ -2,7 +2,7 @@
 it or ask another host; and what may be in a page of ours at all.
 
 Tokens, ids and kinds of documents, licences, and names of folders, models and corpora are hostile, and so are labels,
-tags, notes and their authors, and what is searched for and typed.
+tags, notes and their authors, what was tested, and what is searched for and typed.
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 import torch
+from tests.steer.made_findings import confirmation, dose_response
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.manifest import MANIFEST, read_sealed, write_sealed
 from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.index.build import build_index
+from lexiscope.index.notes import By, Notes
+from lexiscope.steer.effects import findings
+from lexiscope.steer.effects.pairs import Pair
 from lexiscope.text.tokenizer import Encoded
 from lexiscope.web.drawing.characters import labelled, visible
 from lexiscope.web.exports.report import write_report
@@ -124,6 +129,7 @@ def address(shelf, hostile):
 
     with running(shelf, prepare) as port:
         write_marks(port, hostile.texts)
+        write_findings(shelf / "demo" / "index", hostile.texts)
         yield f"http://127.0.0.1:{port}"
 
 
@@ -138,6 +144,21 @@ def write_marks(port: int, texts: list[str]) -> None:
             connection.request("POST", path, json.dumps(said), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             assert (answer.status, answer.read())[0] == 200, text
+
+
+def write_findings(index: Path, texts: list[str]) -> None:
+    """What was tested of every fourth feature, as commands write it."""
+    with Notes.open(index) as notes:
+        for feature in range(0, 42, 4):
+            said = texts[feature * 20 : feature * 20 + 20]
+            pairs = [
+                Pair(prompt=said[number], answer=said[number + 1], other_prompt=said[number + 2], other_answer="b")
+                for number in range(8)
+            ]
+            artifact, author = open_artifact(index, "index"), By(author=said[0].replace("\x00", "") or "a")
+            findings.keep_confirmation(notes, artifact, confirmation(feature, hypothesis=said[1]), pairs, author)
+            made = dose_response(feature, (-1.0, 1.0), said[2]).model_copy(update={"verdict": "".join(said[3:8])})
+            findings.keep_dose_response(notes, artifact, made, {"goal": said[9]}, author)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import InputError
@@ -128,8 +128,9 @@ def read(result: Result) -> Confirmed | Dosed | None:
         return None
     found = {**result.payload, "result": result.id, "found_at": result.created_at, "found_by": result.by.author}
     try:
+        json.dumps(result.payload, allow_nan=False)  # somebody's file may say 1e999
         return (Confirmed if result.kind == PATCHING else Dosed).model_validate(found)
-    except ValidationError:
+    except ValueError:  # pydantic's, too
         return None
 
 
