@@ -30,6 +30,7 @@ def test_a_pair_is_made_once(lexiscope: Run, long_model: Path, corpus_folder: Pa
     assert code == 0, err
     assert re.search(r"planted on reserved +FAIL +\d+\.\d\d%, at least 95\.00%", printed)  # a step plants nothing
     assert "checks fail" in printed
+    assert "which setting helps" in err
     assert re.search(r"pair is done after \d+ s, with \d+\.\d GB", err)
     before = (out / "manifest.json").read_bytes()
     code, printed, err = lexiscope(*given, "--json")

@@ -18,7 +18,10 @@ def run(
     assignments: Set = [],  # noqa: B006  typer needs a list
     json: Json = False,
 ) -> None:
-    """Train a behaviour into a copy of a model, and a clean twin without it, to judge audits and suppression by."""
+    """Train a behaviour into a copy of a model, and a clean twin without it, to judge audits and suppression by.
+
+    Takes minutes, and starts again if it is interrupted.
+    """
     from time import monotonic
 
     from lexiscope.cli.console import ConsoleProgress, output, say, show_json
@@ -47,4 +50,6 @@ def run(
         return
     output.print(f"{config.plant}: {pair.truth.behaviour}", markup=False, soft_wrap=True)
     output.print(str(pair.figures), markup=False, soft_wrap=True)
+    if not all(check.passed for check in pair.figures.checks().values()):
+        say("docs/planting.md says which setting helps against which failure")
     say(f"the models are {out / 'planted'} and {out / 'clean'}; what was planted is in {out / 'truth.json'}")
