@@ -93,18 +93,40 @@ def test_patching_is_what_the_function_says_and_is_kept(client, own, world, give
 
 
 def test_the_page_tells_both_kinds_apart(client, own):
-    keep(own, confirmation(FEATURE), dose_response(FEATURE, strengths=(-1.0, 0.5, 2.0)), by="ben")
+    asked = {"goal": "token 3", "corpus": "demo", "seed": 3, "strengths": [1.0]}
+    keep(own, confirmation(FEATURE), dose_response(FEATURE, strengths=(-1.0, 0.5, 2.0)), by="ben", asked=asked)
     page = client.get(PAGE).text
     assert "Patching: cause" in page
     assert "Steering: works" in page
     said = section(client)
-    for words in ("50\N{NO-BREAK SPACE}% (30\N{NO-BREAK SPACE}% to 70\N{NO-BREAK SPACE}%)", "Measured by ben",
-                  "recommended 2", "limit 5", "prompt only", "a woman&#39;s name"):  # fmt: skip
-        assert re.sub(r"\s+", " ", words) in said
+    shown = (
+        "50 % (30 % to 70 %)",
+        "Measured by ben",
+        "recommended 2",
+        "limit 5",
+        "corpus demo · seed 3<",
+        "prompt only",
+        "a woman&#39;s name",
+    )
+    for words in shown:
+        assert words in said
     [link] = re.findall(r'href="(/d/demo/steer[^"]*)"', said)
     most = client.get(f"{PAGE}.json").json()["feature"]["max_activation"]
     assert link == f"/d/demo/steer?turn=add%3A{FEATURE}%3A{2.0 * 4.0 / most:.4f}".rstrip("0").rstrip(".") + "max"
     assert client.get(link).status_code == 200
+
+
+def test_many_pairs_are_not_all_shown(client, own):
+    """A command has no limit; the page says where the others are."""
+    index = open_artifact(own / "demo" / "index", "index")
+    many = [pair.model_copy(update={"prompt": f"{number} {pair.prompt}"}) for number in range(9) for pair in PAIRS]
+    with Notes.open(own / "demo" / "index") as notes:
+        made = confirmation(FEATURE).model_copy(update={"pairs": len(many)})
+        findings.keep_confirmation(notes, index, made, many, By(author="ana"))
+    page = section(client)
+    assert page.count("<td><bdi") == 2 * 64
+    assert "The other 8 are in this page's JSON" in page
+    assert len(client.get(f"{PAGE}.json").json()["tested"]["confirmations"][0]["pairs"]) == 72
 
 
 def test_nothing_recommended_is_no_link(client, own):
@@ -142,7 +164,7 @@ def test_newest_first_and_what_cannot_be_read_is_counted(client, own):
 
 def test_an_untested_feature_says_how(client, own, world):
     page = section(client)
-    for words in ("lexiscope effects confirm", "lexiscope effects dose", "confirmation.json"):
+    for words in ("lexiscope effects confirm RUN 4 PAIRS", "lexiscope effects dose RUN 4", "confirmation.json"):
         assert words in page
     said = section(client_of(own, world, read_only=True))
     assert "lexiscope effects confirm" in said

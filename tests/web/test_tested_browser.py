@@ -93,6 +93,9 @@ def test_a_feature_is_confirmed_by_keyboard(browser, address, world, shoot):
     page.locator(".verdicts a", has_text="Patching:").click()
     page.wait_for_url("**#tested")
     shoot(page, "confirmed")
+    page.goto(f"{address}/d/demo/features/5")  # another one on the same pairs
+    assert page.locator("#hypothesis").input_value() == "opens a bracket"
+    assert page.locator("#pairs").input_value() == lines(pairs(world))
     assert problems == []
     context.close()
 

@@ -1,9 +1,16 @@
-// Confirming a feature by patching: pairs of prompts are typed as lines of JSON and sent as one list.
+// Confirming a feature by patching: pairs of prompts are typed as lines of JSON and sent as one list. What was sent last
+// stays in the form while the tab is open, since other features are often tried on the same pairs.
 
 import { send } from "./feature.js";
 
 const PARTS = ["prompt", "answer", "other_prompt", "other_answer"];
+const TYPED = ["hypothesis", "pairs"];
 const form = document.querySelector("#confirm");
+
+for (const name of form ? TYPED : []) {
+  const kept = sessionStorage.getItem(`lexiscope-${name}`);
+  if (kept) form.elements[name].value = kept;
+}
 
 form?.closest("details").addEventListener("toggle", (event) => {
   if (event.target.open) form.elements.hypothesis.focus();
@@ -15,6 +22,7 @@ form?.addEventListener("submit", async (event) => {
   const button = form.querySelector("button");
   const hypothesis = form.elements.hypothesis.value.trim();
   if (!hypothesis) return form.elements.hypothesis.focus();
+  for (const name of TYPED) sessionStorage.setItem(`lexiscope-${name}`, form.elements[name].value);
   button.disabled = true;
   said.className = "note";
   said.textContent = "Patching … the first time takes longer, while the model is loaded.";
