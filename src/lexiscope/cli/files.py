@@ -19,8 +19,11 @@ MOST_OF_A_LINE = 32 << 20
 
 
 @contextmanager
-def new_file(out: Path | None) -> Iterator[IO[str]]:
+def new_file(out: Path | None, option: str = "--out") -> Iterator[IO[str]]:
     """A file to write, as UTF-8 with ends of lines as they are; None: standard output.
+
+    Args:
+        option: that named it.
 
     Raises:
         InputError: something has this name already, or nothing can be written there.
@@ -28,11 +31,11 @@ def new_file(out: Path | None) -> Iterator[IO[str]]:
     if out is None:
         yield sys.stdout
         return
-    taken = InputError(f"{out} is there already and nothing is written over; choose another --out, or move it away")
+    taken = InputError(f"{out} is there already and nothing is written over; choose another {option}, or move it away")
     if os.path.lexists(out):
         raise taken
     if not out.parent.is_dir():
-        raise InputError(f"there is no folder {out.parent}; make it, or choose another --out")
+        raise InputError(f"there is no folder {out.parent}; make it, or choose another {option}")
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     with disk_trouble(out):
         try:

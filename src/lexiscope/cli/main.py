@@ -32,6 +32,7 @@ from lexiscope.cli import (
     verify,
     view,
 )
+from lexiscope.cli.effects import commands
 from lexiscope.core.errors import InputError, LexiscopeError, is_out_of_memory, one_line
 from lexiscope.core.stop import Stopped
 
@@ -76,6 +77,7 @@ for verb in (demo, harvest, train, finetune, measure, index, plant, steer, verif
 for name, module, about in (
     ("export", exporting, "Pages, features and notes as files."),
     ("import", importing, "Other people's files: notes, labels."),
+    ("effects", commands, "What turning features does: which to turn, how far, and whether it is they that did it."),
 ):
     group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
     for command in module.COMMANDS:

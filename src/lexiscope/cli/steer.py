@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +12,6 @@ import typer
 from lexiscope.cli.options import Device, Json
 
 if TYPE_CHECKING:
-    from lexiscope.index.feature_index import FeatureIndex
     from lexiscope.lm.model import LanguageModel
     from lexiscope.saes.base import SparseAutoencoder
     from lexiscope.steer.interventions import AnyIntervention
@@ -77,6 +76,7 @@ def run(
     from lexiscope import saes
     from lexiscope.cli.console import say, show_json
     from lexiscope.cli.inputs import model_of
+    from lexiscope.cli.names import names_of
     from lexiscope.core.errors import InputError
     from lexiscope.index.feature_index import FeatureIndex
     from lexiscope.steer.edit import RECIPE, Edit, Report, save_edit
@@ -109,7 +109,7 @@ def run(
     found = FeatureIndex.open(index or beside) if index is not None or beside.is_dir() else None
     language_model = model_of(dictionary.artifact, model, device)
     if live:
-        names = None if found is None else _names(found)
+        names = None if found is None else names_of(found)
         for text in prompt:
             told = stream(
                 language_model,
@@ -206,20 +206,6 @@ def _positions(text: str) -> Any:
         raise InputError(
             f"--positions {quoted(text)} is neither a slice such as -4: nor a list such as 0,3,-1"
         ) from None
-
-
-def _names(index: FeatureIndex) -> Callable[[Sequence[int]], Mapping[int, str]]:
-    """What features are called: the label that was chosen, or the tokens that each fires on most often."""
-    from lexiscope.index.notes import Notes
-
-    notes = Notes.open(index.artifact.path, readonly=True)
-
-    def names(features: Sequence[int]) -> dict[int, str]:
-        labels = {feature: label.text for feature, label in notes.labels.chosen(features).items()}
-        summaries = index.summaries([feature for feature in features if feature not in labels])
-        return labels | {feature: " ".join(map(repr, row.tokens[:3])) for feature, row in summaries.items()}
-
-    return names
 
 
 def _show(texts: Iterable[Mapping[str, str]]) -> None:

@@ -11,6 +11,7 @@ B prompts, D width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
+from lexiscope.core.progress import SILENT, Progress
 from lexiscope.index.feature import Real, Record
 from lexiscope.index.live.changes import Mean
 from lexiscope.lm.model import LanguageModel
@@ -164,6 +166,7 @@ def dose_response(
     predicate: Predicate | None = None,
     probes: Sequence[Probe] = (),
     seed: int = 0,
+    progress: Progress = SILENT,
 ) -> DoseResponse:
     """Sweep a feature's strength, recommend one, judge it.
 
@@ -179,6 +182,8 @@ def dose_response(
     """
     if not unit > 0:
         raise InputError(f"feature {feature} never fires, so a multiple of its maximum is no strength; take another")
+    if wrong := [strength for strength in strengths if not math.isfinite(strength)]:
+        raise InputError(f"strength {wrong[0]} is no number; give multiples of the feature's maximum such as 0.5")
     if not strengths or not max(strengths) > 0 or 0 in strengths:
         raise InputError("doses need a strength above 0, and 0 is none; give multiples of the maximum such as 0.5")
     if shared := set(selection.prompts.documents) & set(heldout.prompts.documents):
@@ -188,12 +193,16 @@ def dose_response(
         )
     vector_D = unit * direction_D.float()
     chosen, judged = (Trial(model, hook, goal, material, seed) for material in (selection, heldout))
-    found = recommend(chosen, vector_D, sorted(strengths), limit)
+    asked = sorted(set(strengths))
     best_difference_D = None
-    if rivals.difference_D is not None:
-        difference_D = float(vector_D.norm()) * rivals.difference_D
-        best = recommend(chosen, difference_D, sorted(each for each in strengths if each > 0), limit).strength
-        best_difference_D = None if best is None else best * difference_D
+    with progress.task("Choosing a dose", total=None, unit="doses") as task:
+        found = recommend(chosen, vector_D, asked, limit)
+        task.advance(len(found.points))
+        if rivals.difference_D is not None:
+            difference_D = float(vector_D.norm()) * rivals.difference_D
+            best = recommend(chosen, difference_D, [each for each in asked if each > 0], limit)
+            best_difference_D = None if best.strength is None else best.strength * difference_D
+            task.advance(len(best.points))
 
     def dose(strength: float) -> Dose:
         return judge_dose(
@@ -207,7 +216,13 @@ def dose_response(
             probes=probes,
         )
 
-    final = None if found.strength is None else dose(found.strength)
+    doses: dict[float, Dose] = {}
+    every = sorted({*asked} if found.strength is None else {*asked, found.strength})
+    with progress.task("Judging doses", total=len(every), unit="doses") as task:
+        for strength in every:
+            doses[strength] = dose(strength)
+            task.advance(1)
+    final = None if found.strength is None else doses[found.strength]
     outcome, verdict = conclude(feature, goal.name, found, final, limit)
     return DoseResponse(
         feature=feature,
@@ -218,7 +233,7 @@ def dose_response(
         chosen_on=found.points,
         recommended=found.strength,
         judged=final,
-        curve=[dose(strength) for strength in sorted(strengths)],
+        curve=[doses[strength] for strength in asked],
         outcome=outcome,
         verdict=verdict,
     )

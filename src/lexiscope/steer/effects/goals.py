@@ -70,6 +70,8 @@ class Goal(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
 
     def measure(self, logits_BCV: Tensor, prompts: Prompts) -> Tensor:
         """One number per prompt (of examples, per pair), float32."""
@@ -94,6 +96,11 @@ class TokenSet:
         if not self.weights or wrong:
             what = f"token {wrong[0]} weighs {self.weights[wrong[0]]}" if wrong else "there is no token in it"
             raise InputError(f"the goal {self.name!r}: {what}; give tokens with weights above 0, at most 1")
+
+    @property
+    def unit(self) -> str:
+        """Of what is measured, and of its changes."""
+        return "nats of log-odds" if self.scale == "log-odds" else "probability"
 
     @property
     def tokens(self) -> list[int]:
@@ -124,6 +131,11 @@ class Likelihood:
     """A wanted text is likelier than an unwanted one: nats per token. Prompts come from `pairs`."""
 
     name: str
+
+    @property
+    def unit(self) -> str:
+        """Of what is measured, and of its changes."""
+        return "nats per token"
 
     def measure(self, logits_BCV: Tensor, prompts: Prompts) -> Tensor:
         """One number per pair: rows 0, 2, 4, … are wanted, rows 1, 3, 5, … unwanted."""

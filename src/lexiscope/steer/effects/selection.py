@@ -28,6 +28,7 @@ from torch import Tensor
 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
+from lexiscope.core.progress import SILENT, Progress
 from lexiscope.core.seeds import generator
 from lexiscope.index.directions.effects import RESIDUAL_SITES, effect_matrix
 from lexiscope.index.feature import Real, Record
@@ -158,6 +159,7 @@ def select(
     U_DV: Tensor | None = None,
     hooks: Sequence[HookPoint] = (),
     seed: int = 0,
+    progress: Progress = SILENT,
 ) -> Selection:
     """Choose a feature for a goal. Everything given must be selection text: judge what is chosen on other documents.
 
@@ -190,8 +192,8 @@ def select(
     drawn = [others[place] for place in order.tolist()]
 
     clean_B = measure(model, hook, goal, prompts, None)
-    tried: list[Candidate] = []
-    for feature in (*chosen, *drawn):
+
+    def try_out(feature: int) -> Candidate:
         vector_D = norm * directions_FD[feature]
         change_B, mirrored_B = (measure(model, hook, goal, prompts, sign * vector_D) - clean_B for sign in (1.0, -1.0))
         moved = share_of((change_B > 0).tolist())
@@ -201,19 +203,23 @@ def select(
         if off_target is not None and feature in chosen:
             rise = math.log1p(off_target.rise(vector_D).rise)
         scale = 1.0 if rise is None else math.sqrt(math.log1p(limit) / max(rise, LEAST_RISE))
-        tried.append(
-            Candidate(
-                feature=feature,
-                direct=float(scores["direct"][feature]) if "direct" in scores else None,
-                attribution=float(scores["attribution"][feature]),
-                shortlisted=feature in chosen,
-                observed=observed,
-                turned=float((change_B - mirrored_B).mean()) / 2,
-                moved=moved,
-                loss_rise=rise,
-                value=observed.mean * scale * max(0.0, 2 * moved.share - 1),
-            )
+        return Candidate(
+            feature=feature,
+            direct=float(scores["direct"][feature]) if "direct" in scores else None,
+            attribution=float(scores["attribution"][feature]),
+            shortlisted=feature in chosen,
+            observed=observed,
+            turned=float((change_B - mirrored_B).mean()) / 2,
+            moved=moved,
+            loss_rise=rise,
+            value=observed.mean * scale * max(0.0, 2 * moved.share - 1),
         )
+
+    tried: list[Candidate] = []
+    with progress.task("Trying features", total=len(chosen) + len(drawn), unit="features") as task:
+        for feature in (*chosen, *drawn):
+            tried.append(try_out(feature))
+            task.advance(1)
     tried.sort(key=lambda candidate: (not candidate.shortlisted, -candidate.value))
     return Selection(
         goal=goal.name,

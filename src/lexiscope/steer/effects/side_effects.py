@@ -73,6 +73,7 @@ class OffTarget:
         self._counted_BC = contexts.text_BC[:, :-1] & contexts.text_BC[:, 1:]
         self._targets_BC = contexts.tokens_BC[:, 1:]
         self._off_BC = self._apart_from(target_tokens)
+        self._known: dict[bytes, Rise] = {}
         logits_BCV = self._logits()
         self._clean_BCV = logits_BCV.log_softmax(-1)
         self._clean_loss_BC = self._loss(logits_BCV)
@@ -89,6 +90,7 @@ class OffTarget:
         """
         other = copy.copy(self)
         other._off_BC = self._apart_from(target_tokens)  # noqa: SLF001 (the same class)
+        other._known = {}  # noqa: SLF001
         return other
 
     def _apart_from(self, target_tokens: Collection[int]) -> Tensor:
@@ -109,8 +111,11 @@ class OffTarget:
 
     @torch.no_grad()
     def rise(self, vectors: Tensor) -> Rise:
-        """The perplexity alone."""
-        return self._rise(self._loss(self._logits(vectors)))
+        """The perplexity alone. What was measured is not measured again: doses share many of their controls."""
+        key = vectors.numpy().tobytes()
+        if key not in self._known:
+            self._known[key] = self._rise(self._loss(self._logits(vectors)))
+        return self._known[key]
 
     @torch.no_grad()
     def effects(self, vectors: Tensor, feature: int | None = None) -> SideEffects:
@@ -120,12 +125,11 @@ class OffTarget:
             feature: is no side effect, so it does not count among those that move.
         """
         logits_BCV = self._logits(vectors)
+        rise = self._known[vectors.numpy().tobytes()] = self._rise(self._loss(logits_BCV))
         kl_BC = (self._clean_BCV.exp() * (self._clean_BCV - logits_BCV.log_softmax(-1))).sum(-1)
         kl = bootstrap(_mean_by_row(kl_BC, self._counted_BC), self._seed)
         assert kl is not None
-        return SideEffects(
-            kl=kl, perplexity=self._rise(self._loss(logits_BCV)), features_moved=self._moved(vectors, feature)
-        )
+        return SideEffects(kl=kl, perplexity=rise, features_moved=self._moved(vectors, feature))
 
     def _logits(self, vectors: Tensor | None = None) -> Tensor:
         tokens_BC, attention_BC = self._contexts.tokens_BC, self._contexts.attention_BC

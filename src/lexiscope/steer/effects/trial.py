@@ -83,6 +83,7 @@ class Trial:
         self.model, self.hook, self.goal, self.seed = model, hook, goal, seed
         self.prompts, self.off_target = material
         self.clean_B = measure(model, hook, goal, self.prompts, None)
+        self._known: dict[bytes, Tensor] = {}
         if len(self.clean_B) < 2:
             raise InputError("one prompt gives no interval; give at least two, and thirty for a share of any worth")
 
@@ -91,13 +92,19 @@ class Trial:
         return len(self.prompts.contexts.tokens_BC)
 
     def change(self, vectors: Tensor) -> Tensor:
-        """Of the goal on every prompt."""
-        return measure(self.model, self.hook, self.goal, self.prompts, vectors) - self.clean_B
+        """Of the goal on every prompt. What was measured is not measured again: doses share many of their controls."""
+        key = vectors.numpy().tobytes()
+        if key not in self._known:
+            self._known[key] = measure(self.model, self.hook, self.goal, self.prompts, vectors) - self.clean_B
+        return self._known[key]
 
     def change_by_prefix(self, prefix: Sequence[int]) -> Tensor:
         """Of the goal by some tokens in front of every prompt, nothing steered."""
-        longer = controls.with_prefix(self.model, self.prompts, prefix)
-        return measure(self.model, self.hook, self.goal, longer, None) - self.clean_B
+        key = repr(list(prefix)).encode()
+        if key not in self._known:
+            longer = controls.with_prefix(self.model, self.prompts, prefix)
+            self._known[key] = measure(self.model, self.hook, self.goal, longer, None) - self.clean_B
+        return self._known[key]
 
     def mean(self, change_B: Tensor) -> Mean:
         found = bootstrap(change_B.tolist(), self.seed)
