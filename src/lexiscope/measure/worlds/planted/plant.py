@@ -12,9 +12,11 @@ import pkgutil
 import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple, TypeVar, cast
 
 from lexiscope.core.errors import InputError
+
+Item = TypeVar("Item")
 
 
 class Example(NamedTuple):
@@ -78,7 +80,7 @@ def draw(name: str, seed: int) -> Plant:
     return cast(Plant, importlib.import_module(f"{_PLANTS}.{name}").Plant(seed))
 
 
-def deal(rng: random.Random, pool: list[str], *counts: int) -> list[list[str]]:
+def deal(rng: random.Random, pool: list[Item], *counts: int) -> list[list[Item]]:
     """Some of a pool in random order, as many as each count says, without overlap."""
     drawn = iter(rng.sample(pool, sum(counts)))
     return [[next(drawn) for _ in range(count)] for count in counts]
