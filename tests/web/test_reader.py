@@ -21,8 +21,11 @@ from lexiscope.index.live.by_example import Marked, find_by_example
 from lexiscope.index.live.reading import read_texts
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes import topk
+from lexiscope.steer.effects.confirm import confirm
+from lexiscope.steer.effects.pairs import Pair
 from lexiscope.web.reader import TextReader
 
+PAIR = Pair(prompt="a (", answer="b", other_prompt="a [", other_answer="c")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -94,6 +97,17 @@ def demo_reader(model, folder) -> TextReader:
     return TextReader(index, open_artifact(folder, "sae"))
 
 
+def told_apart(model):
+    """Pairs of prompts after which the model goes on differently, all of the same two letters."""
+    beginnings = ["a", "b", "def f", "x = ", "the", "return", "if", "for"]
+    ends = [torch.stack([model.logits(torch.tensor([model.tokenizer.encode(text + end).ids]))[0, -1]
+                         for text in beginnings]).mean(0) for end in "(]"]  # fmt: skip
+    letters = {model.tokenizer.encode(letter).ids[0]: letter for letter in "abcdefghijklmnopqrstuvwxyz"}
+    order = sorted(letters, key=lambda token: float(ends[0][token] - ends[1][token]))
+    answer, other = letters[order[-1]], letters[order[0]]
+    return [Pair(prompt=f"{text}(", answer=answer, other_prompt=f"{text}]", other_answer=other) for text in beginnings]
+
+
 def test_it_answers_as_the_functions_do(model, folder):
     """Oracle: the same asked of `lexiscope.index` with the model and the loaded dictionary at hand."""
     sae, reader = saes.load(folder), demo_reader(model, folder)
@@ -107,6 +121,10 @@ def test_it_answers_as_the_functions_do(model, folder):
         model, sae, feature, [Window(ids, 4)], others=others
     )
     assert found.fired == 1
+    pairs = told_apart(model)
+    assert reader.confirm(feature, pairs, "x", others=others) == confirm(
+        model, sae, feature, pairs, hypothesis="x", others=others
+    )
     assert reader.by_example([TEXT], ["a b"]) == find_by_example(model, sae, [TEXT], ["a b"])
 
 
@@ -163,6 +181,10 @@ def test_questions_of_several_threads_wait_for_each_other(model, folder):
         (lambda reader: reader.ablate(0, []), "between 1 and 64"),
         (lambda reader: reader.ablate(32, [Window([1], 0)]), "no feature 32"),
         (lambda reader: reader.ablate(0, [Window([1] * 300, 0)]), "positions"),
+        (lambda reader: reader.confirm(0, [PAIR] * 7, ""), "7 pairs; give between 8 and 64"),
+        (lambda reader: reader.confirm(0, [PAIR] * 65, ""), "65 pairs; give between 8 and 64"),
+        (lambda reader: reader.confirm(32, [PAIR] * 8, ""), "no feature 32"),
+        (lambda reader: reader.confirm(0, [PAIR.model_copy(update={"prompt": "x " * 999})] * 8, ""), "positions"),
         (lambda reader: reader.by_example(["a"] * 20, ["b"] * 20), "at most 32"),
         (lambda reader: reader.by_example(["a"], []), "unwanted"),
         (lambda reader: reader.by_example(["a"], [Marked("x" * 4001)]), "4001 characters"),
@@ -179,6 +201,7 @@ def test_without_the_sae_nothing_is_answered(model, folder):
         lambda: reader.read("a"),
         lambda: reader.promotes("a"),
         lambda: reader.ablate(0, [Window([1], 0)]),
+        lambda: reader.confirm(0, [PAIR] * 8, ""),
         lambda: reader.by_example(["a"], ["b"]),
     )
     for ask in asks:

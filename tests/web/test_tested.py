@@ -114,6 +114,9 @@ def test_the_page_tells_both_kinds_apart(client, own):
     most = client.get(f"{PAGE}.json").json()["feature"]["max_activation"]
     assert link == f"/d/demo/steer?turn=add%3A{FEATURE}%3A{2.0 * 4.0 / most:.4f}".rstrip("0").rstrip(".") + "max"
     assert client.get(link).status_code == 200
+    steered = client.get(link.replace("steer?", "steer.json?")).json()
+    assert [turned["feature"]["feature"] for turned in steered["turned"]] == [FEATURE]
+    assert steered["problems"] == []
 
 
 def test_many_pairs_are_not_all_shown(client, own):
@@ -191,7 +194,7 @@ def test_the_example_of_the_form_is_made_of_pairs(client):
          "give pairs that it tells apart"),
         (lambda sent: [{**one, "prompt": ""} for one in sent["pairs"]], "pairs.0.prompt"),
         (lambda sent: [{**one, "more": "x"} for one in sent["pairs"]], "pairs.0.more"),
-        (lambda sent: [{**one, "prompt": "x (" * 999} for one in sent["pairs"]], "at most 1000"),
+        (lambda sent: [{**one, "prompt": "x (" * 999} for one in sent["pairs"]], "at most 500"),
         (lambda sent: ["not a pair"] * 8, "pairs.0"),
         (lambda sent: "pairs", "pairs"),
     ],

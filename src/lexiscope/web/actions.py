@@ -24,7 +24,7 @@ _WITHOUT_NUL = r"^[^\x00]*$"
 Author = Annotated[str, Field(max_length=200, pattern=_WITHOUT_NUL)]
 Short = Annotated[str, Field(min_length=1, max_length=200, pattern=_WITHOUT_NUL)]
 Long = Annotated[str, Field(min_length=1, max_length=2_000, pattern=_WITHOUT_NUL)]
-Prompt = Annotated[str, Field(min_length=1, max_length=1_000, pattern=_WITHOUT_NUL)]
+Prompt = Annotated[str, Field(min_length=1, max_length=500, pattern=_WITHOUT_NUL)]
 Number = Annotated[int, Field(ge=0, lt=2**53)]
 
 
