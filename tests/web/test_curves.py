@@ -87,9 +87,10 @@ def test_shares_lie_on_one_scale():
     way = Direction(feature=there, other_feature=back, direction=back, beyond=there)
     put_in, taken_out = way_plots(confirmation().model_copy(update={"put_in": way, "taken_out": way}))
     assert (put_in.zero, put_in.whole) == (taken_out.zero, taken_out.whole) == (25.0, 75.0)
-    own, other, _ = put_in.rows
+    own, other, _, beyond = put_in.rows
     assert (own.x, own.width, own.low, own.high) == (25.0, 25.0, 37.5, 100.0)
     assert (other.x, other.width, other.low, other.high) == (12.5, 12.5, 0.0, 25.0)
+    assert (beyond.label, beyond.x, beyond.width) == ("beyond the stronger", 25.0, 25.0)
     assert own.text == "50 % (25 % to 150 %)".replace(" %", "\N{NO-BREAK SPACE}%")
 
 

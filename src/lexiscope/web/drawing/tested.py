@@ -48,7 +48,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Shares:
-    """One direction: the feature, then its controls, on the scale of all directions."""
+    """One direction: the feature, its controls and what it does beyond them, on the scale of both directions."""
 
     title: str
     rows: list[Share]
@@ -74,15 +74,15 @@ def way_plots(found: Confirmation) -> list[Shares]:
         text = f"{_percent(moved.share)} ({_percent(moved.share_low)} to {_percent(moved.share_high)})"
         return Share(label, start, round(end - start, 2), at(moved.share_low), at(moved.share_high), text)
 
-    labels = ("this feature", "another feature", "a random direction")
+    labels = ("this feature", "another feature", "a random direction", "beyond the stronger")
     return [
         Shares(title, [row(label, moved) for label, moved in zip(labels, _moved(way), strict=True)], at(0.0), at(1.0))
         for title, way in ways
     ]
 
 
-def _moved(way: Direction) -> tuple[Moved, Moved, Moved]:
-    return way.feature, way.other_feature, way.direction
+def _moved(way: Direction) -> tuple[Moved, ...]:
+    return way.feature, way.other_feature, way.direction, way.beyond
 
 
 def doses(found: DoseResponse) -> list[Dose]:
