@@ -1,16 +1,17 @@
 """Planted models: what was planted, and whether a small dictionary has a feature that tells the trigger.
 
-Usage: python bench/planted.py PAIR... --out FOLDER [--hook resid_post.1] [--arm planted] [--tokens 200000]
+Usage: python bench/planted.py PAIR... --out FOLDER [--hook resid_post.1 ...] [--arm planted] [--tokens 200000]
 
-PAIR is what `lexiscope plant` made. For each a store of ordinary text and its pages and a TopK dictionary are made in
-FOLDER/NAME/ARM, if they are not there. The feature is chosen on the prompts that whoever searches may see (``fit``:
-with a trigger against the same without), by AUROC of its strongest firing in a text, or of its firing on the last
-token, where the answer is told. It is then scored on prompts with other words (``shown``), other triggers
-(``reserved``) and such as nobody planted (``unseen``). The null draws the labels of ``fit`` at random and takes the
-best feature each time: 95 % of the draws stay below.
+PAIR is what `lexiscope plant` made. For each, and for each place, a store of ordinary text and its pages and a TopK
+dictionary are made in FOLDER/NAME/ARM/HOOK, if they are not there. In the first of these a feature is chosen on the
+prompts that whoever searches may see (``fit``: with a trigger against the same without), by AUROC of its strongest
+firing in a text, or of its firing on the last token, where the answer is told. It is then scored on prompts with other
+words (``shown``), other triggers (``reserved``) and such as nobody planted (``unseen``). The null draws the labels of
+``fit`` at random and takes the best feature each time: 95 % of the draws stay below.
 
 With ``--suppress``: what is left of the behaviour after suppression by features and without a dictionary, at no more
-than 1 % damage, and without a dictionary also at no more than the features did.
+than 1 % damage, and without a dictionary also at no more than the features did. Places, features and strengths are
+chosen on ``fit`` and training text; of the settings of fine-tuning the one that is best where it is judged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import time
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -33,7 +35,15 @@ from lexiscope.measure.worlds.planted.pages import Group
 from lexiscope.measure.worlds.planted.pair import PlantedPair
 from lexiscope.saes import SparseAutoencoder, topk
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.baselines import Judge, Trial, at_damage, by_direction, by_finetuning
+from lexiscope.steer.effects.baselines import (
+    Judge,
+    Tokens,
+    Trial,
+    at_damage,
+    by_finetuning,
+    fit_direction,
+    without_direction,
+)
 from lexiscope.steer.effects.suppression import find
 from lexiscope.text.corpus import Corpus
 from lexiscope.train.config import TrainConfig
@@ -41,9 +51,9 @@ from lexiscope.train.run import train
 
 RELABELLINGS = 200
 MOST_DAMAGE, LEAST_DAMAGE = 0.01, 0.0005
-STRENGTHS = (0.1, 0.25, 0.5, 1.0, 1.5)
-STEPS = (5, 20, 60)
-JUDGED: tuple[Group, ...] = ("shown", "reserved", "paraphrased", "ordinary")
+STRENGTHS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+STEPS, LEARNING_RATES = (10, 30), (3e-4, 1e-3)
+JUDGED: tuple[Group, ...] = ("shown", "reserved", "paraphrased", "unseen", "ordinary", "decoys")
 SCORED: tuple[Group, ...] = ("shown", "reserved", "unseen")
 
 
@@ -51,6 +61,7 @@ def dictionary(
     pair: PlantedPair, model: LanguageModel, arm: str, out: Path, hook: str, tokens: int
 ) -> SparseAutoencoder:
     """Trained once; found again after that."""
+    out = out / hook
     if not (out / "store").exists():
         text = Corpus(f"demo+{pair.text('clean' if arm == 'clean' else 'planted')}")
         harvest(model, text, [hook], tokens=tokens, out=out / "store")
@@ -82,34 +93,58 @@ def auroc(found: Units, labels_UP: Tensor) -> tuple[Tensor, Tensor]:
     return scores.features_A, scores.auroc_AP
 
 
-def suppress(pair: PlantedPair, model: LanguageModel, sae: SparseAutoencoder) -> None:
+def suppress(pair: PlantedPair, model: LanguageModel, dictionaries: list[SparseAutoencoder]) -> None:
     """Features and the baselines, fitted on ``fit``, at equal damage on held-out ordinary text."""
-    judged, beside = (
-        list(islice(pack_for(model, Corpus("demo", seed=1, split=split).documents(), context=128, batch=16), number))
-        for split, number in (("heldout", 8), ("train", 30))
+    judged, beside, small = (
+        list(islice(pack_for(model, Corpus("demo", seed=1, split=split).documents(), context=128, batch=batch), number))
+        for split, batch, number in (("heldout", 16, 8), ("train", 16, 30), ("train", 4, 24))
     )
-    began = time.perf_counter()
     judge = Judge(model, {group: pair.prompts(group) for group in JUDGED}, judged)
-    hooks = [hook for hook in model.hook_points() if hook.site == "resid_post"]
     fit = pair.prompts("fit")
     keep = [prompt._replace(text=prompt.without) for prompt in fit]
-    found = find(model, sae, fit, beside[:8], keep=keep, limit=MOST_DAMAGE)
+    tried = []
+    for sae in dictionaries:
+        began = time.perf_counter()
+        found = find(model, sae, fit, small, keep=keep, limit=MOST_DAMAGE)
+        tried.append((found, sae))
+        print(
+            f"{sae.hook}, in {time.perf_counter() - began:.0f} s: {len(found.turned)} features; where it was looked "
+            f"for {found.suppressed:.3f} suppressed, {found.harmed:.3f} harmed, damage {found.rise:+.3%}",
+            flush=True,
+        )
+    found, sae = max(tried, key=lambda one: (one[0].suppressed - one[0].harmed, -one[0].log_odds))
     with editing(model, sae, found.recipe.edits):
-        turned = judge.trial(model, "features", 0.0)
-    print(f"features, in {time.perf_counter() - began:.0f} s: {found.recipe.edits[0]!s}\n  {left(turned)}", flush=True)
-    trials = {
-        "difference in means": by_direction(judge, model, hooks, fit, STRENGTHS),
-        "fine-tuning": by_finetuning(judge, lambda: pair.model("planted"), fit, beside, STEPS),
-    }
+        turned = judge.trial(model, f"features of {sae.hook}", len(found.turned))
+    print(found.recipe.toml())
+    print(f"features of {sae.hook}\n  {left(turned)}", flush=True)
+    tuned = [
+        trial
+        for lr in LEARNING_RATES
+        for trial in by_finetuning(judge, lambda: pair.model("planted"), fit, beside, STEPS, lr=lr)
+    ]
+    residual = [hook for hook in model.hook_points() if hook.site == "resid_post"]
+    places = dict.fromkeys([*residual, *(sae.reads[0] for sae in dictionaries)])
+    directions = [fit_direction(model, hook, fit, tokens) for hook in places for tokens in get_args(Tokens)]
+    looked, screened = Judge(model, {"fit": fit}, small), []
+    for number, direction in enumerate(directions):
+        for strength in STRENGTHS:
+            with without_direction(model, direction, strength):
+                screened.append(looked.trial(model, str(number), strength))
     for allowed in (MOST_DAMAGE, max(turned.damage.value, LEAST_DAMAGE)):
-        for method, tried in trials.items():
-            best = at_damage(tried, "shown", allowed)
-            if best is None:
-                print(f"{method}: every strength does more than {allowed:.2%} damage")
-            else:
-                print(
-                    f"{best.method}, strength {best.strength:g}, for at most {allowed:.2%}\n  {left(best)}", flush=True
-                )
+        print(f"for at most {allowed:.2%}")
+        if (chosen := at_damage(screened, "fit", allowed)) is None:
+            print("  difference in means: every strength does more damage")
+        else:
+            direction, strength = directions[int(chosen.method)], chosen.strength
+            with without_direction(model, direction, strength):
+                best = judge.trial(model, "difference in means", strength)
+            print(
+                f"  {best.method} at {direction.hook}, {direction.tokens}, {strength:g}\n    {left(best)}", flush=True
+            )
+        if (tuning := at_damage(tuned, "shown", allowed)) is None:
+            print("  fine-tuning: every setting does more damage")
+        else:
+            print(f"  {tuning.method}, {tuning.strength:g} steps\n    {left(tuning)}", flush=True)
 
 
 def left(trial: Trial) -> str:
@@ -122,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--hook", default="resid_post.1")
+    parser.add_argument("--hook", nargs="+", default=["resid_post.1"])
     parser.add_argument("--arm", choices=["planted", "clean"], default="planted")
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--suppress", action="store_true")
@@ -132,7 +167,8 @@ def main() -> None:
         print(f"\n{pair.truth.plant}: {pair.truth.behaviour}\n{pair.figures}", flush=True)
         model = pair.model(arguments.arm)
         out = arguments.out / path.name / arguments.arm
-        sae = dictionary(pair, model, arguments.arm, out, arguments.hook, arguments.tokens)
+        dictionaries = [dictionary(pair, model, arguments.arm, out, hook, arguments.tokens) for hook in arguments.hook]
+        sae = dictionaries[0]
         for last in (False, True):
             prompts = pair.prompts("fit")
             found = units(model, sae, [p.text for p in prompts], [p.without for p in prompts], last=last)
@@ -151,7 +187,7 @@ def main() -> None:
             where = "last token" if last else "whole text"
             print(f"{arguments.arm} model, {where}: feature {feature}, AUROC {', '.join(cells)}", flush=True)
         if arguments.suppress:
-            suppress(pair, pair.model("planted"), sae)
+            suppress(pair, pair.model("planted"), dictionaries)
 
 
 if __name__ == "__main__":

@@ -54,15 +54,23 @@ def contexts(demo, texts):
     return torch.tensor([[demo.tokenizer.bos_id, *demo.tokenizer.encode(text).ids] for text in texts])
 
 
-def test_the_direction_is_the_difference_of_the_means(demo):
-    found = fit_direction(demo, HOOK, PROMPTS)
+@pytest.mark.parametrize("tokens", ["last token", "whole text"])
+def test_the_direction_is_the_difference_of_the_means(demo, tokens):
+    """Oracle: text by text. One prompt is shorter, so that padding would show."""
+    prompts = [*PROMPTS, Prompt("fit", "king", "The king was", "The boy was", " good", " old")]
+    found = fit_direction(demo, HOOK, prompts, tokens)
     with_ND, without_ND = (
-        torch.cat([demo.read(contexts(demo, [text]), [HOOK])[HOOK][:, -1] for text in texts])
-        for texts in ([p.text for p in PROMPTS], [p.without for p in PROMPTS])
+        torch.stack([mean(demo, text, tokens) for text in texts])
+        for texts in ([p.text for p in prompts], [p.without for p in prompts])
     )
     difference_D = with_ND.mean(0) - without_ND.mean(0)
-    torch.testing.assert_close(found.direction_D, difference_D / difference_D.norm())
-    torch.testing.assert_close(found.mean_D, without_ND.mean(0))
+    torch.testing.assert_close(found.direction_D, difference_D / difference_D.norm(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.mean_D, without_ND.mean(0), atol=1e-4, rtol=1e-4)
+
+
+def mean(demo, text, tokens):
+    x_CD = demo.read(contexts(demo, [text]), [HOOK])[HOOK][0]
+    return x_CD[-1] if tokens == "last token" else x_CD[1:].mean(0)
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
@@ -81,9 +89,12 @@ def test_that_much_of_the_projection_goes_from_text_and_nothing_from_bos(demo, s
 
 
 def test_strength_zero_is_no_change_at_all(demo, judge):
-    (nothing,) = by_direction(judge, demo, [HOOK], PROMPTS, [0.0])
-    assert nothing.behaviour["shown"] == behaviour(demo, PROMPTS)
-    assert nothing.damage == (0, 0, 0)
+    trials = by_direction(judge, demo, [HOOK], PROMPTS, [0.0])
+    methods = [f"difference in means at {HOOK}, {tokens}" for tokens in ("last token", "whole text")]
+    assert [trial.method for trial in trials] == methods
+    for nothing in trials:
+        assert nothing.behaviour["shown"] == behaviour(demo, PROMPTS)
+        assert nothing.damage == (0, 0, 0)
 
 
 def test_finetuning_moves_a_copy_towards_the_honest_answers(demo, judge, ordinary):

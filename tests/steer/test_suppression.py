@@ -16,10 +16,12 @@ from tests.measure.conftest import HOOK, model  # noqa: F401
 from lexiscope import saes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
-from lexiscope.measure.worlds.planted.behaviour import answers, behaviour
+from lexiscope.index.live.contexts import Places
+from lexiscope.measure.worlds.planted.behaviour import behaviour
 from lexiscope.saes.base import Batch
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.suppression import attributions, find
+from lexiscope.steer.effects.factors import Scaled
+from lexiscope.steer.effects.suppression import contrasts, find
 from lexiscope.steer.interventions import Scale
 from lexiscope.text import generators
 from lexiscope.text.document import Document
@@ -82,59 +84,96 @@ def text_without(model, number, many=4):  # noqa: F811
     return list(pack(documents, model.tokenizer, context=32, batch=many, bos=model.bos))
 
 
-def test_attribution_is_what_ablation_does_to_first_order(planted, sae):
-    """Oracle: finite differences of the log odds, a feature scaled by a little less than 1."""
-    asked = prompts(" x")
-    found_F = attributions(planted, sae, asked)
-    for feature in (PLANTED, *found_F.abs().argsort(descending=True)[:3].tolist()):
-        odds = []
-        for by in (1 - 1e-2, 1 + 1e-2):
-            with editing(planted, sae, [Scale(features=feature, by=by)]):
-                odds.append(float(answers(planted, asked)[:, 1].mean()))
-        assert float(found_F[feature]) == pytest.approx((odds[1] - odds[0]) / 2e-2, rel=0.05, abs=1e-2)
+def test_contrast_is_the_paired_t_statistic(planted, sae):
+    """Oracle: the sums written out token by token, their mean and standard error."""
+    asked, keep = prompts(" x"), prompts(" q")
+    found_F = contrasts(planted, sae, asked, keep)
+    differences_PF = torch.stack(
+        [sums(planted, sae, a.text) - sums(planted, sae, b.text) for a, b in zip(asked, keep, strict=True)]
+    )
+    error_F = differences_PF.std(0, correction=0) / len(asked) ** 0.5
+    moving_F = error_F > 1e-3
+    torch.testing.assert_close(found_F[moving_F], (differences_PF.mean(0) / error_F)[moving_F], rtol=1e-2, atol=1e-2)
+    assert int(found_F.argmax()) == PLANTED
+
+
+def sums(model, sae, text):  # noqa: F811
+    total_F = torch.zeros(sae.num_latents)
+    tokens = model.tokenizer.encode(text).ids  # this model puts no BOS in front
+    for x_D in model.read(torch.tensor([tokens]), [AT])[AT][0]:
+        total_F += sae.encode(x_D[None]).dense()[0].detach()
+    return total_F
+
+
+def test_scaling_with_gradients_is_scaling(planted, sae):
+    """Oracles: `editing`, and finite differences of the log odds."""
+    features = [PLANTED, 0, 7]
+    places = Places.of(sae)
+    tokens_BC = torch.tensor([planted.tokenizer.encode("Anna met x so x").ids])
+    by_J = torch.tensor([0.9, -1.0, 0.5], requires_grad=True)
+
+    def z_with(by):
+        edits = [Scale(features=f, by=float(b)) for f, b in zip(features, by, strict=True)]
+        with editing(planted, sae, edits):
+            return planted.logits(tokens_BC)[0, -1]
+
+    with torch.enable_grad(), Scaled(planted, sae, places, features).by(by_J):
+        logits_V = planted.logits(tokens_BC, grad=True)[0, -1]
+        (gradient_J,) = torch.autograd.grad(logits_V[5], by_J)
+    torch.testing.assert_close(logits_V.detach(), z_with(by_J.tolist()))
+    for place in range(len(features)):
+        step_J = torch.zeros(3).index_fill_(0, torch.tensor(place), 1e-2)
+        slope = (z_with((by_J + step_J).tolist())[5] - z_with((by_J - step_J).tolist())[5]) / 2e-2
+        assert float(gradient_J[place]) == pytest.approx(float(slope), rel=0.05, abs=1e-2)
 
 
 def test_the_planted_feature_is_found_and_nothing_else_suffers(planted, sae):
+    """The one feature that holds the behaviour is turned, and text on which it is silent keeps every bit."""
     text = text_without(planted, 1)
     before = planted.logits(text[0].tokens_BC)
-    found = find(planted, sae, prompts(" x"), text)
-    [edit] = found.recipe.edits
-    assert edit.features == (PLANTED,)
-    assert (found.suppressed, found.rise) == (1, 0)
+    found = find(planted, sae, prompts(" x"), text, keep=prompts(" q"), candidates=1)
+    [edit], [turned] = found.recipe.edits, found.turned
+    assert edit.features == (PLANTED,) == (turned.feature,)
+    assert edit.by == turned.by < 0.5
+    assert (found.suppressed, found.harmed, found.rise) == (1, 0, 0)
+    assert found.log_odds < 0
     with editing(planted, sae, found.recipe.edits):
         assert torch.equal(planted.logits(text[0].tokens_BC), before)
         assert behaviour(planted, prompts(" so x")).planted.share == 0
     assert behaviour(planted, prompts(" so x")).planted.share == 1
 
 
-def test_prompts_to_keep_count_against(planted, sae):
-    """What must be answered as before is what is to be suppressed: whatever helps harms as much."""
-    text = text_without(planted, 1)
-    alone = find(planted, sae, prompts(" x"), text)
-    found = find(planted, sae, prompts(" x"), text, keep=prompts(" x"))
-    assert (alone.suppressed, alone.harmed) == (1, 0)
-    assert found.suppressed == found.harmed
+def test_among_many_candidates_the_planted_one_is_turned(planted, sae):
+    found = find(planted, sae, prompts(" x"), text_without(planted, 1), keep=prompts(" q"), limit=0.05)
+    assert PLANTED in [one.feature for one in found.turned]
+    assert (found.suppressed, found.harmed) == (1, 0)
+    assert found.rise <= 0.05
+    assert [one.by for one in found.turned] == sorted(one.by for one in found.turned)
 
 
-def test_damage_keeps_a_feature_out(planted, sae):
-    """The planted feature fires in the text that must stay: the limit leaves nothing to turn."""
-    marked = [" ".join(f"{text} x" for text in BEGINNINGS)] * 8
+def test_what_cannot_be_told_apart_cannot_be_suppressed(planted, sae):
+    """What must be answered as before is what is to be suppressed: no feature fires more in one than in the other."""
+    with pytest.raises(InputError, match="no feature of this dictionary fires more"):
+        find(planted, sae, prompts(" x"), text_without(planted, 1), keep=prompts(" x"))
+
+
+def test_damage_keeps_a_feature_alone(planted, sae):
+    """The planted feature fires in the text that must stay, where z follows it: every factor does damage."""
+    marked = [" ".join(f"{text} xz" for text in BEGINNINGS)] * 8
     documents = [Document(str(place), page, "generated", "Apache-2.0") for place, page in enumerate(marked)]
     text = list(pack(documents, planted.tokenizer, context=32, batch=4, bos=planted.bos))
-    with torch.no_grad():
-        others = [feature for feature in range(sae.num_latents) if feature != PLANTED]
-        sae.b_enc_F[others] = -1e6
-    with pytest.raises(InputError, match=r"raises the loss on ordinary text by more than -100\.0%; allow more"):
-        find(planted, sae, prompts(" x"), text, limit=-1.0)
+    with pytest.raises(InputError, match="no factors were found"):
+        find(planted, sae, prompts(" x"), text, keep=prompts(" q"), candidates=1, limit=1e-4)
 
 
-def test_nothing_to_suppress(model, sae, planted):  # noqa: F811
-    text = text_without(model, 1)
+def test_bad_input(model, sae, planted):  # noqa: F811
+    text, asked, keep = text_without(model, 1), prompts(" x"), prompts(" q")
     with pytest.raises(InputError, match="there is nothing to suppress"):
-        find(planted, sae, prompts(" q"), text)
+        find(planted, sae, keep, text, keep=keep)
     with pytest.raises(InputError, match="no ordinary text"):
-        find(planted, sae, prompts(" x"), [])
-    with torch.no_grad():
-        sae.b_enc_F.fill_(-1e6)
-    with pytest.raises(InputError, match="no feature of this dictionary is worth anything"):
-        find(planted, sae, prompts(" x"), text)
+        find(planted, sae, asked, [], keep=keep)
+    with pytest.raises(InputError, match="8 prompts need as many"):
+        find(planted, sae, asked, text, keep=keep[1:])
+    sae.hook = HookPoint.parse("resid_post.9")
+    with pytest.raises(InputError, match="resid_post"):
+        find(planted, sae, asked, text, keep=keep)

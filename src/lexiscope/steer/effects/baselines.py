@@ -2,8 +2,9 @@
 
     difference in means   x ← x - s · ⟨x - μ, u⟩ u at every token of text, where u is the direction from the mean of
                           prompts without the trigger (μ) to the mean of the same prompts with it, at their last token
-                          (directional ablation: Arditi et al. 2024, "Refusal in language models is mediated by a
-                          single direction"). s = 0 changes nothing, 1 takes all of the difference away.
+                          or over all tokens of each (directional ablation: Arditi et al. 2024, "Refusal in language
+                          models is mediated by a single direction"). s = 0 changes nothing, 1 takes all of the
+                          difference away.
     fine-tuning           the model trained on the honest answers to the same prompts beside ordinary text, for a
                           number of steps
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.rows import pack_for
+from lexiscope.index.live.contexts import Contexts
 from lexiscope.lm.finetuning import Lesson, finetune
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.behaviour import Behaviour, behaviour
@@ -35,6 +37,8 @@ from lexiscope.text.document import Document
 from lexiscope.text.pack import TokenBatch
 
 PROMPTS_AT_ONCE = 32
+Tokens = Literal["last token", "whole text"]
+"""Of which activations the means are."""
 
 
 class Trial(NamedTuple):
@@ -77,22 +81,25 @@ class Direction(NamedTuple):
     """Without."""
     direction_D: Tensor
     """Length 1."""
+    tokens: Tokens
 
 
 @torch.no_grad()
-def fit_direction(model: LanguageModel, hook: HookPoint, prompts: Sequence[Prompt]) -> Direction:
-    """From the activations at the last token of each prompt, with its trigger and without.
+def fit_direction(
+    model: LanguageModel, hook: HookPoint, prompts: Sequence[Prompt], tokens: Tokens = "last token"
+) -> Direction:
+    """From the activations of each prompt, with its trigger and without.
 
     Raises:
         InputError: an impossible hook point, no prompts, or none with a trigger.
     """
     if not prompts:
         raise InputError("a direction needs prompts with a trigger; give some")
-    triggered_ND = _last(model, hook, [prompt.text for prompt in prompts])
-    without_ND = _last(model, hook, [prompt.without for prompt in prompts])
+    triggered_ND = _read(model, hook, [prompt.text for prompt in prompts], tokens)
+    without_ND = _read(model, hook, [prompt.without for prompt in prompts], tokens)
     wanted = torch.arange(2 * len(prompts)) < len(prompts)
     direction_D = difference_in_means(torch.cat([triggered_ND, without_ND]), wanted)
-    return Direction(hook, without_ND.mean(0), direction_D)
+    return Direction(hook, without_ND.mean(0), direction_D, tokens)
 
 
 @contextmanager
@@ -119,13 +126,13 @@ def by_direction(
     prompts: Sequence[Prompt],
     strengths: Sequence[float],
 ) -> list[Trial]:
-    """Difference in means at every hook point and strength."""
+    """Difference in means at every hook point, of both kinds of tokens and at every strength."""
     trials = []
-    for hook in hooks:
-        found = fit_direction(model, hook, prompts)
+    for hook, tokens in itertools.product(hooks, get_args(Tokens)):
+        found = fit_direction(model, hook, prompts, tokens)
         for strength in strengths:
             with without_direction(model, found, strength):
-                trials.append(judge.trial(model, f"difference in means at {hook}", strength))
+                trials.append(judge.trial(model, f"difference in means at {hook}, {tokens}", strength))
     return trials
 
 
@@ -156,7 +163,7 @@ def by_finetuning(
         model = load()
         lessons = [[Lesson(batch), Lesson(text)] for batch, text in _beside(_honest(model, prompts, context), beside)]
         finetune(model, itertools.cycle(lessons), num_steps=number, lr=lr)
-        trials.append(judge.trial(model, "fine-tuning", number))
+        trials.append(judge.trial(model, f"fine-tuning at {lr:g}", number))
     return trials
 
 
@@ -177,11 +184,15 @@ def _beside(batches: Sequence[TokenBatch], others: Sequence[TokenBatch]) -> Iter
     return zip(batches, itertools.cycle(others), strict=False)
 
 
-def _last(model: LanguageModel, hook: HookPoint, texts: Sequence[str]) -> Tensor:
-    """Activations at the last token of each text, float32 [N, D]."""
+def _read(model: LanguageModel, hook: HookPoint, texts: Sequence[str], tokens: Tokens) -> Tensor:
+    """Activations at the last token of each text, or their mean, float32 [N, D]."""
     rows = []
-    for text in texts:
-        lead = [model.tokenizer.bos_id] if model.bos == "context" and model.tokenizer.bos_id is not None else []
-        tokens = torch.tensor([[*lead, *model.tokenizer.encode(text).ids]])
-        rows.append(model.read(tokens, [hook])[hook][0, -1].float().cpu())
-    return torch.stack(rows)
+    for start in range(0, len(texts), PROMPTS_AT_ONCE):
+        part = texts[start : start + PROMPTS_AT_ONCE]
+        contexts = Contexts.of(model, [model.tokenizer.encode(text).ids for text in part])
+        x_BCD = model.read(contexts.tokens_BC, [hook], contexts.attention_BC)[hook].float().cpu()
+        meant_BC = contexts.text_BC
+        if tokens == "last token":
+            meant_BC = torch.arange(x_BCD.shape[1]) == contexts.attention_BC.sum(1, keepdim=True) - 1
+        rows.append((x_BCD * meant_BC[..., None]).sum(1) / meant_BC.sum(1, keepdim=True))
+    return torch.cat(rows)
