@@ -152,11 +152,13 @@ def root(world, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def give_model(world) -> Callable[[FastAPI], None]:
+def give_model(world, root) -> Callable[[FastAPI], None]:
     """Puts the world's model into the place of a real one."""
 
     def give(app: FastAPI) -> None:
-        app.state.library.dictionary("demo").reader.__dict__["_parts"] = (worlds.Model(world), worlds.Dictionary())
+        sae = worlds.Dictionary()
+        sae.artifact = open_artifact(root / "demo" / "sae", "sae")
+        app.state.library.dictionary("demo").reader.__dict__["_parts"] = (worlds.Model(world), sae)
 
     return give
 

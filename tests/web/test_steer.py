@@ -12,7 +12,7 @@ import torch
 from lexiscope.core.errors import InputError
 from lexiscope.index.live.reading import read_texts
 from lexiscope.steer.editing import editing
-from lexiscope.steer.interventions import Ablate, Add, Clamp, Scale
+from lexiscope.steer.interventions import Ablate, Add, Cap, Clamp, Patch, Scale
 from lexiscope.web.client import Client
 from lexiscope.web.pages import steer
 
@@ -51,6 +51,50 @@ def test_tokens_are_those_of_steer_itself(real, ask, temperature, seed, error):
         assert answer["differ_at"] == (length + different[0] if different else None)
         parted += bool(different)
     assert parted
+
+
+OTHER = "w5 a a w2"
+
+
+def test_caps_patches_and_places_are_those_of_steer_itself(real, ask):
+    one, other = live(real)
+    patch = {"source": OTHER, "from_position": -1, "tokens": "all"}
+    cases = [
+        ({"turn": [f"cap:{one}:-0.5max"]}, [Cap(features=one, to="-0.5max")]),
+        ({"turn": [f"patch:{one}:{OTHER}"]}, [Patch(features=one, **patch)]),
+        ({"turn": ["patch:all:" + OTHER]}, [Patch(**patch)]),
+        (
+            {"turn": ["patch:all:" + OTHER, f"clamp:{one}:3max"], "positions": "-2:"},
+            [Patch(**patch, positions="-2:"), Clamp(features=one, to="3max", positions="-2:")],
+        ),
+        ({"turn": [f"clamp:{one}:3max"], "positions": "1, -1"}, [Clamp(features=one, to="3max", positions=[1, -1])]),
+        ({"turn": [f"clamp:{other}:4max"], "on": "prompt"}, [Clamp(features=other, to="4max", tokens="prompt")]),
+        ({"turn": [f"clamp:{other}:4max"], "on": "generated"}, [Clamp(features=other, to="4max", tokens="generated")]),
+    ]
+    texts = set()
+    for body, given in cases:
+        answer = ask(temperature=1.5, seed=3, **body).json()
+        new = [token["token"] for token in answer["steered"] if not token["prompt"]]
+        assert new == by_hand(real, given, temperature=1.5, seed=3)
+        texts.add(tuple(new))
+    assert len(texts) > 4
+
+
+def test_what_is_patched_is_shown_where_it_is_patched(real, ask):
+    one, _ = live(real)
+    [there], [here] = (read_texts(real.model, real.sae, [text], index=real.index) for text in (OTHER, PROMPT))
+    last = {firing.feature: firing.activation for firing in there.tokens[-1].firings}
+    for turn, named in ((f"patch:{one}:{OTHER}", [one]), (f"patch:all:{OTHER}", None)):
+        answer = ask(turn=[turn], positions="-2:").json()
+        prompt = [token for token in answer["steered"] if token["prompt"]]
+        for place, (token, clean) in enumerate(zip(prompt, here.tokens, strict=True)):
+            own = {firing.feature: firing.activation for firing in clean.firings}
+            patched = place >= len(prompt) - 2
+            for firing in token["firings"]:
+                of = last if patched and (named is None or firing["feature"] in named) else own
+                assert firing["activation"] == pytest.approx(of.get(firing["feature"], 0.0), rel=1e-3, abs=1e-5)
+            if patched and named:
+                assert one in [firing["feature"] for firing in token["firings"] if firing["turned"]]
 
 
 def test_features_are_those_that_reading_finds_and_what_they_are_turned_to(real, ask):

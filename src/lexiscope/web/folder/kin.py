@@ -15,8 +15,14 @@ from lexiscope.core.errors import one_line
 from lexiscope.web.folder.survey import Found, State, words
 from lexiscope.web.view import View
 
-Kind = Literal["corpus", "model", "store", "sae", "scorecard", "index", "unknown"]
-_KINDS: Mapping[str, Kind] = {"store": "store", "sae": "sae", "scorecard": "scorecard", "index": "index"}
+Kind = Literal["corpus", "model", "store", "sae", "scorecard", "index", "edit", "unknown"]
+_KINDS: Mapping[str, Kind] = {
+    "store": "store",
+    "sae": "sae",
+    "scorecard": "scorecard",
+    "index": "index",
+    "edit": "edit",
+}
 
 
 class Node(View):
@@ -119,7 +125,8 @@ class _Linker:
         )
         remarks, moved = ([one.remark] if one.remark else []), list[str]()
         sources = [self._source(one, entry, remarks, moved) for entry in one.manifest.get("made_from", [])]
-        self._nodes[key] = node.model_copy(update={"remarks": remarks, "moved": moved})
+        shown = self._nodes[sources[0]].dictionary if kind == "edit" and sources else node.dictionary
+        self._nodes[key] = node.model_copy(update={"remarks": remarks, "moved": moved, "dictionary": shown})
         self._sources[key] = list(dict.fromkeys(sources or self._origins(one.manifest)))
         return key
 
@@ -242,4 +249,7 @@ def _detail(kind: Kind, manifest: Mapping[str, Any]) -> str:
         return one_line(f"{config['sae'].get('architecture', '')}{size}", 60)
     if kind == "index" and isinstance(config.get("num_latents"), int):
         return f"{config['num_latents']:,} features"
+    if kind == "edit" and isinstance(config.get("features"), list):
+        number = len(config["features"])
+        return f"{number:,} feature{'' if number == 1 else 's'}"
     return ""

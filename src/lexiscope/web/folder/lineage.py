@@ -18,7 +18,7 @@ from lexiscope.web.folder.kin import Group, Node
 WIDTH, HEIGHT = 188, 46
 _GAP, _PITCH, _MARGIN = 52, 58, 2
 _ORIGINS = ("corpus", "model")
-_FIRST_LAYER = {"store": 1, "sae": 2, "scorecard": 3, "index": 3}
+_FIRST_LAYER = {"store": 1, "sae": 2, "scorecard": 3, "index": 3, "edit": 3}
 _MOST_NAME, _MOST_DETAIL = 23, 30
 WORDS = {
     "corpus": "Text",
@@ -27,6 +27,7 @@ WORDS = {
     "sae": "SAE",
     "scorecard": "Scorecard",
     "index": "Index",
+    "edit": "Edit",
 }
 
 

@@ -113,7 +113,7 @@ def _open(name: str, folder: Path, dictionary: Dictionary) -> Edit:
         raise InputError(f"the edit {name} can't be read: {str(error).replace(str(folder), name)}") from None
     made_with, own = edit.artifact.source("sae"), dictionary.artifact.source("sae")
     if made_with is None or own is None or made_with["fingerprint"] != own["fingerprint"]:
-        of = f"SAE {one_line(str(made_with['fingerprint']), 12)}" if made_with else "no dictionary that it names"
+        of = f"SAE {one_line(str(made_with['fingerprint']))[:12]}" if made_with else "no dictionary that it names"
         raise InputError(f"the edit {name} changes another dictionary ({of}); open that one to apply it")
     model = dictionary.artifact.manifest["sources"]["model"]["fingerprint"]
     if edit.artifact.manifest["sources"].get("model", {}).get("fingerprint") != model:
