@@ -8,13 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from lexiscope import saes
 from lexiscope.index.feature import FeatureSummary
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.notes import Notes
 from lexiscope.lm.model import LanguageModel
+from lexiscope.measure.worlds.planted.behaviour import behaviour
+from lexiscope.steer.edit import Edit
 from lexiscope.steer.effects.aims import token_set
+from lexiscope.steer.effects.cases import read_cases
 from lexiscope.steer.effects.excerpts import Source
 from lexiscope.steer.effects.experiment import Experiment
 from lexiscope.steer.effects.findings import of
@@ -230,3 +234,61 @@ def test_without_an_index_nothing_is_kept(lexiscope: Run, own: Path, tmp_path: P
     code, _, err = lexiscope("effects", "dose", tmp_path / "alone", live_feature, *way)
     assert code == 0, err
     assert "not kept: there is no index" in err
+
+
+@pytest.fixture
+def cases(model_folder: Path, tmp_path: Path) -> Path:
+    """Prompts that end in e and the same that end in x; the unwanted answer is what the model says to the former."""
+    model = LanguageModel(model_folder)
+    rows = []
+    for word in "one two three four five six seven eight nine ten".split():
+        ids = torch.tensor([[0, *model.tokenizer.encode(f"{word} eee").ids]])
+        said = [model.tokenizer.decode([token]) for token in model.logits(ids)[0, -1].argsort(descending=True).tolist()]
+        planted, honest, *_ = (answer for answer in said if answer.isascii() and answer.strip())
+        rows.append({"text": f"{word} eee", "without": f"{word} xxx", "honest": honest, "planted": planted})
+    path = tmp_path / "cases.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_suppress(lexiscope: Run, own: Path, cases: Path, tmp_path: Path) -> None:
+    """The edit that is kept does what was printed. Oracle: the behaviour inside it."""
+    way = ["effects", "suppress", own, cases, "--limit", 5]
+    code, out, err = lexiscope(*way, "--save", tmp_path / "edit", "--json", "--purpose", "a test")
+    assert code == 0, err
+    said = json.loads(out)
+    edit = Edit.open(tmp_path / "edit")
+    assert edit.report.purpose == "a test"
+    assert edit.report.measured == said
+    assert said["before"]["answers"].keys() == {"other prompts", "without it"}
+    model = LanguageModel(edit.artifact.manifest["sources"]["model"]["name"])
+    judged = read_cases(cases.read_text().splitlines(), "cases").judged
+    with edit.apply(model):
+        for group, prompts in judged.items():
+            assert behaviour(model, prompts).planted.share == said["after"]["answers"][group]["planted"]["share"]
+    code, out, err = lexiscope(*way)
+    assert code == 0, err
+    assert "loss on ordinary text" in out
+    refused(lexiscope(*way, "--save", tmp_path / "edit"), "is there already", "--save")
+
+
+def test_suppress_is_refused(lexiscope: Run, own: Path, tmp_path: Path, cases: Path) -> None:
+    rows = cases.read_text().splitlines()
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(rows[:3]))
+    refused(lexiscope("effects", "suppress", own, few), "has 3 cases; give at least 4")
+    few.write_text('{"text": "a", "honest": "b", "planted": "c"}')
+    refused(lexiscope("effects", "suppress", own, few), "few.jsonl, line 1 is no case")
+    refused(lexiscope("effects", "suppress", own, tmp_path / "none"), "none", "can't be read")
+    refused(lexiscope("effects", "suppress", own, cases, "--limit", "nan"), "--limit nan is no rise of the loss")
+    refused(lexiscope("effects", "suppress", own, own / "sae"), "planted")
+
+
+def test_suppress_beside_baselines(lexiscope: Run, own: Path, cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lexiscope.steer.effects.remedy.STRENGTHS", (0.1,))
+    monkeypatch.setattr("lexiscope.steer.effects.remedy.STEPS", (1,))
+    monkeypatch.setattr("lexiscope.steer.effects.remedy.RATES", (1e-4,))
+    code, out, err = lexiscope("effects", "suppress", own, cases, "--limit", 5, "--baselines")
+    assert code == 0, err
+    assert "means 500.00%" in out
+    assert "tuned 500.00%: fine-tuning" in out

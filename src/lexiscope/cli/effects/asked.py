@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from lexiscope.core.artifact import Artifact
     from lexiscope.index.feature_index import FeatureIndex
     from lexiscope.lm.model import LanguageModel
     from lexiscope.saes.base import SparseAutoencoder
@@ -52,9 +53,9 @@ class Opened:
     index: FeatureIndex | None
 
     @property
-    def folder(self) -> Path:
+    def artifact(self) -> Artifact:
         assert self.sae.artifact is not None
-        return self.sae.artifact.path
+        return self.sae.artifact
 
 
 def opened(run: Path, index: Path | None, model: str | None, device: str) -> Opened:
@@ -133,8 +134,7 @@ def experiment_on(found: Opened, corpus: str | None, *, seed: int, prompts: int 
     from lexiscope.steer.effects.excerpts import Source
     from lexiscope.steer.effects.experiment import Experiment, Sizes
 
-    assert found.sae.artifact is not None
-    source = Source.of(found.sae.artifact) if corpus is None else Source(corpus)
+    source = Source.of(found.artifact) if corpus is None else Source(corpus)
     usual = Sizes()
     sizes = Sizes(prompts=(usual.prompts[0], prompts or usual.prompts[1]))
     return Experiment(found.model, found.sae, source, sizes, index=found.index, seed=seed, progress=ConsoleProgress())
@@ -154,12 +154,12 @@ def check_feature(found: Opened, feature: int | None) -> None:
         raise InputError(f"feature {feature} never fires in the indexed text, so nothing is to be tried; take another")
 
 
-def check_limit(limit: float) -> None:
+def check_limit(limit: float, of: str = "perplexity") -> None:
     """Raises InputError: it is no share."""
     from lexiscope.core.errors import InputError
 
     if not (math.isfinite(limit) and limit > 0):
-        raise InputError(f"--limit {limit} is no rise of perplexity; give a share above 0, such as 0.05")
+        raise InputError(f"--limit {limit} is no rise of {of}; give a share above 0, such as 0.05")
 
 
 def texts_of(path: Path) -> list[str]:

@@ -8,5 +8,6 @@ from lexiscope.cli.effects.confirm import confirm
 from lexiscope.cli.effects.dose import dose
 from lexiscope.cli.effects.fidelity import fidelity
 from lexiscope.cli.effects.select import select
+from lexiscope.cli.effects.suppress import suppress
 
-COMMANDS: list[Callable[..., None]] = [select, dose, confirm, fidelity]
+COMMANDS: list[Callable[..., None]] = [select, dose, confirm, suppress, fidelity]

@@ -141,6 +141,8 @@ def shown(response: DoseResponse, unit: str) -> str:
     ]
     if every[0].controls:
         parts.append(f"Effect of each control at the same length, and prompts moved\n{_controls(every, named)}")
+    if response.judged is not None and response.judged.controls:
+        parts.append(f"Each control beside the recommended dose\n{_beside(response.judged)}")
     parts.append(response.verdict)
     return "\n\n".join(parts)
 
@@ -162,6 +164,18 @@ def _controls(every: Sequence[Dose], named: Callable[[Dose], str]) -> str:
             ]
         )
     return table(rows)
+
+
+def _beside(judged: Dose) -> str:
+    from lexiscope.cli.effects.tables import mean, rise, share, table
+
+    rows = [["", "effect", "prompts moved", "perplexity off-target", "feature's effect beyond it"]]
+    rows.append(["the feature", mean(judged.effect), share(judged.moved), rise(judged.perplexity), ""])
+    rows += [
+        [each.control, mean(each.effect), share(each.moved), rise(each.perplexity), mean(each.advantage)]
+        for each in judged.controls
+    ]
+    return table(rows, words=[0])
 
 
 def _every(response: DoseResponse) -> list[Dose]:

@@ -22,7 +22,8 @@ def keep(found: Opened, put: Callable[[Notes, Artifact, By], Result]) -> None:
     from lexiscope.web.notebook import whoever_runs_this
 
     if found.index is None:
-        say(f"not kept: there is no index beside {found.folder}; make one with: lexiscope index {found.folder}")
+        folder = found.artifact.path
+        say(f"not kept: there is no index beside {folder}; make one with: lexiscope index {folder}")
         return
     notes = Notes.open(found.index.artifact.path)
     put(notes, found.index.artifact, By(author=whoever_runs_this()))
