@@ -20,7 +20,7 @@ from lexiscope.index.live.contexts import Places
 from lexiscope.measure.worlds.planted.behaviour import behaviour
 from lexiscope.saes.base import Batch
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.factors import Scaled
+from lexiscope.steer.effects.factors import Scaled, learn
 from lexiscope.steer.effects.suppression import contrasts, find
 from lexiscope.steer.interventions import Scale
 from lexiscope.text import generators
@@ -125,6 +125,23 @@ def test_scaling_with_gradients_is_scaling(planted, sae):
         step_J = torch.zeros(3).index_fill_(0, torch.tensor(place), 1e-2)
         slope = (z_with((by_J + step_J).tolist())[5] - z_with((by_J - step_J).tolist())[5]) / 2e-2
         assert float(gradient_J[place]) == pytest.approx(float(slope), rel=0.05, abs=1e-2)
+
+
+def test_factors_move_only_where_that_helps(planted, sae):
+    """Known truth: the planted feature has to go, the second is silent, the third takes the unwanted answer away."""
+    with torch.no_grad():
+        sae.b_enc_F[1] = -1e6
+        sae.b_enc_F[2] = LENGTH  # fires everywhere
+        sae.W_dec_FD[2] = -sae.W_dec_FD[PLANTED]
+    features, text = [PLANTED, 1, 2], text_without(planted, 1)
+    scaled = Scaled(planted, sae, Places.of(sae), features)
+    once, again = (
+        learn(scaled, prompts(" x"), prompts(" q"), text, limit=0.01, steps=40, seed=seed) for seed in (0, 0)
+    )
+    assert torch.equal(once, again)
+    assert once[0] < 0.5
+    assert once[1] == 1
+    assert once[2] == 1  # at its limit: nothing is turned up
 
 
 def test_the_planted_feature_is_found_and_nothing_else_suffers(planted, sae):
