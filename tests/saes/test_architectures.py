@@ -92,6 +92,23 @@ def test_some_latents_are_read_as_in_all_of_them(sae, sample_TD):
     torch.testing.assert_close(sae.reader(chosen)(sample_TD), sae.encode(sample_TD).dense()[:, chosen])
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_few_tokens_are_encoded_as_ever(sae, sample_TD, training):
+    """Oracle: `encode` without entries of value zero, also after the weights have changed."""
+    sae.train(training)
+    encode = sae.encoder()
+    for part_TD in sample_TD[:60].split(3):
+        found, expected = encode(part_TD), sae.encode(part_TD).fired()
+        assert torch.equal(found.offsets, expected.offsets)
+        assert torch.equal(found.latents, expected.latents)
+        torch.testing.assert_close(found.values, expected.values)
+        assert not found.values.requires_grad
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.mul_(0.5)
+    assert torch.equal(encode(sample_TD[:1]).dense(), sae.encode(sample_TD[:1]).fired().dense())
+
+
 def test_directions_are_what_a_unit_of_a_latent_adds(sae):
     """Oracle: decode the identity and subtract what no latent gives."""
     nothing = sae.decode(SparseCodes.from_dense(torch.zeros(1, sae.num_latents)))

@@ -171,6 +171,18 @@ class SparseAutoencoder(nn.Module, ABC):
         None: the L0 that the settings promise. Architectures that choose token by token have nothing to set.
         """
 
+    def encoder(self) -> Callable[[Tensor], SparseCodes]:
+        """A function that gives the latents that fire, as `encode` does: for a few tokens at a time, many times over.
+
+        It takes these weights as they are now, and holds no gradients.
+        """
+
+        @torch.no_grad()
+        def encode(x_TD: Tensor) -> SparseCodes:
+            return self.encode(x_TD).fired()
+
+        return encode
+
     def reader(self, latents: Sequence[int]) -> Callable[[Tensor], Tensor]:
         """A function from activations [T, D] to those of some latents alone, [T, J], as `encode` gives them.
 

@@ -19,6 +19,7 @@ from lexiscope.saes.activation import Activation
 from lexiscope.saes.affine import Affine
 from lexiscope.saes.base import Batch, SparseAutoencoder, TrainingState
 from lexiscope.saes.kernels.decode import decode_rows
+from lexiscope.saes.kernels.kept import Kept
 from lexiscope.saes.parts import mean_square_error
 from lexiscope.saes.settings import SaeConfig
 
@@ -72,6 +73,17 @@ class LinearDictionary(SparseAutoencoder):
 
     def encode(self, x_TD: Tensor) -> SparseCodes:
         return self.activation.encode(x_TD, self.centre_D, self.W_enc_FD, self.b_enc_F)
+
+    def encoder(self) -> Callable[[Tensor], SparseCodes]:
+        weights = Kept(self.W_enc_FD)
+
+        @torch.no_grad()
+        def encode(x_TD: Tensor) -> SparseCodes:
+            with weights.at_hand(x_TD):
+                codes = self.encode(x_TD)
+            return codes.fired() if self.training else codes
+
+        return encode
 
     def reader(self, latents: Sequence[int]) -> Callable[[Tensor], Tensor]:
         short = self.activation.reader(latents, self.centre_D, self.W_enc_FD, self.b_enc_F)

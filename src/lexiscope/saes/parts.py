@@ -64,7 +64,9 @@ def ranks(codes: SparseCodes) -> Tensor:
 
 def columns(codes: SparseCodes, latents: Sequence[int]) -> Tensor:
     """Activations of some latents on every token, [T, J]."""
-    wanted_J = torch.tensor(latents, device=codes.latents.device)
+    wanted_J = torch.tensor(latents, dtype=torch.int64, device=codes.latents.device)
+    if codes.num_tokens == 1 and len(codes) * len(latents) <= FEW_PAIRS:
+        return torch.where(codes.latents[:, None] == wanted_J, codes.values[:, None], 0).sum(0, keepdim=True)
     out_TJ = codes.values.new_zeros(codes.num_tokens, len(latents))
     if len(codes) * len(latents) <= FEW_PAIRS:
         mine_N, columns_N = (codes.latents[:, None] == wanted_J).nonzero(as_tuple=True)

@@ -25,6 +25,8 @@ from lexiscope.saes.base import Batch, TrainingState
 from lexiscope.saes.dictionary import LinearDictionary
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_topk
+from lexiscope.saes.kernels.kept import Kept
+from lexiscope.saes.kernels.select import read_topk
 from lexiscope.saes.parts import columns, mean_square_error, ranks
 from lexiscope.saes.settings import SizedConfig
 
@@ -77,6 +79,7 @@ class Activation(activation.Activation):
             return None
         chosen, k, first = list(latents), self.options.k, self.num_latents // 8
         W_FD, b_F, centre_D = W_FD.detach(), b_F.detach(), centre_D.detach()
+        weights, wanted_J = Kept(W_FD), torch.tensor(chosen, dtype=torch.int32)
         W_JD, b_J = W_FD[chosen], b_F[chosen]
         self_F = torch.zeros_like(b_F)
         self_F[chosen] = torch.inf  # the chosen ones are counted apart: they must not be larger than themselves
@@ -84,7 +87,9 @@ class Activation(activation.Activation):
 
         @torch.no_grad()
         def read(x_TD: Tensor) -> Tensor:
-            if len(x_TD) * self.num_latents > FEW_SCORES:
+            if (found_TJ := read_topk(x_TD - centre_D, W_FD, b_F, k, wanted_J, weights)) is not None:
+                return found_TJ
+            if len(x_TD) * self.num_latents > FEW_SCORES or weights.serves(x_TD):
                 return columns(self.encode(x_TD, centre_D, W_FD, b_F), chosen)
             centred_TD = x_TD - centre_D
             scores_TJ = torch.addmm(b_J, centred_TD, W_JD.T).relu_()

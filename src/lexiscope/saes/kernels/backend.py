@@ -53,9 +53,9 @@ def path(*tensors: Tensor) -> str:
     asked = asked_for()
     if asked in ("dense", "stock"):
         return asked
-    on = {tensor.device.type for tensor in tensors}
-    if asked != "triton" and on == {"cpu"} and all(tensor.dtype == torch.float32 for tensor in tensors):
+    if asked != "triton" and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors):
         return "native" if library.loaded().dll is not None else "stock"
+    on = {tensor.device.type for tensor in tensors}
     if asked == "native" or not has_triton():
         return "stock"
     if on == {"cuda"}:  # Triton launches on the current device and nowhere else

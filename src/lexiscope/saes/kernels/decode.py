@@ -17,6 +17,8 @@ from lexiscope.saes.kernels.gather import row_dots, weighted_columns, weighted_c
 
 def decode_rows(codes: SparseCodes, W_FD: Tensor, bias_D: Tensor | None = None) -> Tensor:
     """The product codes · W, plus the bias, float [T, D], with gradients for the values of the codes, W and bias."""
+    if not torch.is_grad_enabled():
+        return weighted_rows(W_FD.detach(), codes.latents, codes.offsets, codes.values, bias_D)
     out_TD = _Decode.apply(codes.values, W_FD, bias_D, codes.offsets, codes.latents)  # type: ignore[no-untyped-call]
     return cast(Tensor, out_TD)
 

@@ -63,7 +63,7 @@ def encode_batch_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor,
 
 @torch.no_grad()
 def _centred(x_TD: Tensor, centre_D: Tensor) -> Tensor:
-    if x_TD.device.type != "cpu":
+    if x_TD.device.type != "cpu" or x_TD.numel() * x_TD.itemsize < memory.LARGE_BYTES:
         return x_TD - centre_D
     return torch.sub(x_TD, centre_D, out=memory.empty(x_TD.shape, torch.result_type(x_TD, centre_D)))
 
@@ -71,6 +71,8 @@ def _centred(x_TD: Tensor, centre_D: Tensor) -> Tensor:
 def _attach(
     x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor, centred_TD: Tensor, codes: SparseCodes
 ) -> SparseCodes:
+    if not torch.is_grad_enabled():
+        return codes
     values_N = _LinearAt.apply(  # type: ignore[no-untyped-call]
         x_TD, centre_D, W_FD, b_F, centred_TD, codes.offsets, codes.latents, codes.values
     )

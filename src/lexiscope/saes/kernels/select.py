@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels import backend, dense
+from lexiscope.saes.kernels import backend, dense, kept
 from lexiscope.saes.kernels import stock_select as stock
+from lexiscope.saes.kernels.kept import Kept
 from lexiscope.saes.kernels.native import select as native
 
 _may_shorten = True
@@ -31,12 +32,19 @@ def select_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
         case "dense":
             return dense.select_topk(x_TD, W_FD, b_F, k)
         case "native":
-            return native.select_topk(x_TD, W_FD, b_F, k, may_shorten=_may_shorten)
+            return native.select_topk(x_TD, W_FD, b_F, k, may_shorten=_may_shorten, copy=kept.at_hand())
         case "triton":
             from lexiscope.saes.kernels.triton import select as triton
 
             return triton.select_topk(x_TD, W_FD, b_F, k)
     return stock.select_topk(x_TD, W_FD, b_F, k, may_shorten=_may_shorten)
+
+
+@torch.no_grad()
+def read_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: int, wanted_J: Tensor, weights: Kept) -> Tensor | None:
+    """Scores of some latents, int32 [J], where `select_topk` selects them, else 0: [T, J]. None: no shorter way yet."""
+    copy = weights.copy_for(x_TD) if _may_shorten else None
+    return None if copy is None else native.read_topk(x_TD, W_FD, b_F, k, copy, wanted_J)
 
 
 def select_positive(x_TD: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
@@ -51,7 +59,7 @@ def select_above(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, floor_F: Tensor | floa
         case "dense":
             return dense.select_above(x_TD, W_FD, b_F, floor_F)
         case "native":
-            return native.select_above(x_TD, W_FD, b_F, floor_F, may_shorten=_may_shorten)
+            return native.select_above(x_TD, W_FD, b_F, floor_F, may_shorten=_may_shorten, copy=kept.at_hand())
         case "triton":
             from lexiscope.saes.kernels.triton import select as triton
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -91,6 +92,6 @@ class Chooser:
 
     def _text(self, at: Pass) -> Tensor | None:
         """Which tokens are not special; None: all of them."""
-        if at.tokens_BC is None or self._special.isdisjoint(at.tokens_BC.flatten().tolist()):
+        if at.tokens_BC is None or self._special.isdisjoint(itertools.chain.from_iterable(at.tokens_BC.tolist())):
             return None
         return ~torch.isin(at.tokens_BC.cpu(), torch.tensor(sorted(self._special)))

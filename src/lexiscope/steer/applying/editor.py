@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -39,8 +39,8 @@ class _Change(NamedTuple):
     base_NE: Tensor | None
     add_NE: Tensor | None
     """None: nothing."""
-    moved_N: Tensor
-    """Tokens that are not as they were."""
+    moved_N: Tensor | bool
+    """Tokens that are not as they were; all or none of them."""
 
 
 class Editor:
@@ -85,7 +85,8 @@ class Editor:
             elif isinstance(one, Patch) and one.features is None:
                 codes = look.codes(one.source)
                 decoded_SE = decode_rows(codes, self._W_FE)
-                self._whole.append((number, Whole(codes, decoded_SE, one.from_position, one.share)))
+                source_SJ = columns(codes, features)
+                self._whole.append((number, Whole(source_SJ, decoded_SE, one.from_position, one.share)))
             else:
                 self._steps.append((number, make_step(one, look)))
         self._features = features
@@ -93,6 +94,7 @@ class Editor:
         self._encodes_all = self._drops or bool(self._whole)
         reads_some = any(not isinstance(one, Add) for one in steps)
         self._read = sae.reader(features) if reads_some and not self._encodes_all else None
+        self._encode, self._device = sae.encoder(), sae.device
         self._running_clean = False
         self._seen_BC: Tensor | None = None
         self._at: Pass | None = None
@@ -165,70 +167,79 @@ class Editor:
         return {hook: x_BCD[:, at.first :] for hook, x_BCD in found.items()}
 
     def _find_change(self, chosen: Chosen, y_BCE: Tensor) -> _Change:
-        x_ND = torch.cat([_rows(self._x[hook], chosen) for hook in self._places.reads], dim=1)
-        x_ND = x_ND.to(self._sae.device, torch.float32)
+        read = [_rows(self._x[hook], chosen) for hook in self._places.reads]
+        x_ND = (torch.cat(read, dim=1) if self._several else read[0]).to(self._device, torch.float32)
         add_NE, base_NE = None, x_ND if self._several else None
-        moved_N = torch.full((len(x_ND),), self._drops, device=x_ND.device)
+        moved_N: Tensor | bool = self._drops
         f_NJ = None if self._read is None else self._read(x_ND)
         if self._encodes_all:
-            codes = self._sae.encode(x_ND).fired()
+            codes = self._encode(x_ND)
             if self._drops:
                 base_NE = self._sae.reconstruct(x_ND, codes).float()
-            f_NJ = own_NJ = columns(codes, self._features)
+            f_NJ = own_NJ = columns(codes, self._features) if self._features else x_ND.new_zeros(len(x_ND), 0)
             for number, whole in self._whole:
                 chosen_N = _on(chosen.each[number], x_ND)
                 decoded_NE = decode_rows(codes, self._W_FE)
-                by_NE, by_NJ = whole(decoded_NE, own_NJ, self._features, chosen_N, chosen.tokens)
-                moved_N |= (by_NE != 0).any(1)
+                by_NE, by_NJ = whole(decoded_NE, own_NJ, chosen_N, lambda: chosen.tokens)
+                moved_N = _either(moved_N, bool(by_NE.any()) if len(by_NE) == 1 else (by_NE != 0).any(1))
                 add_NE, f_NJ = by_NE if add_NE is None else add_NE + by_NE, f_NJ + by_NJ
         if self._steps:
             before_NJ = x_ND.new_zeros(len(x_ND), len(self._features)) if f_NJ is None else f_NJ
             after_NJ = before_NJ
             for number, step in self._steps:
                 after_NJ = step(after_NJ, _on(chosen.each[number], after_NJ), lambda: chosen.tokens)
-            moved_N |= (after_NJ != before_NJ).any(1)
-            by_steps_NE = (after_NJ - before_NJ) @ self._W_JE
-            add_NE = by_steps_NE if add_NE is None else add_NE + by_steps_NE
+            moved_N = _either(moved_N, _differ(after_NJ, before_NJ))
+            if moved_N is not False:
+                by_steps_NE = (after_NJ - before_NJ) @ self._W_JE
+                add_NE = by_steps_NE if add_NE is None else add_NE + by_steps_NE
         if self._caps:
             there_NE = _rows(y_BCE, chosen).to(x_ND) if base_NE is None else base_NE
-            before_NE = there_NE.clone() if add_NE is None else there_NE + add_NE
+            before_NE = there_NE if add_NE is None else there_NE + add_NE
             after_NE = before_NE.clone()
             for number, cap in self._caps:
-                moved_N |= cap(after_NE, _on(chosen.each[number], after_NE))
+                moved_N = _either(moved_N, cap(after_NE, _on(chosen.each[number], after_NE)))
             lowered_NE = after_NE - before_NE
             add_NE = lowered_NE if add_NE is None else add_NE + lowered_NE
         return _Change(base_NE, add_NE, moved_N)
 
     def _put(self, hook: HookPoint, x_BCD: Tensor, chosen: Chosen, change: _Change) -> Tensor:
         """The activation with the tokens that have moved; those that have not keep every bit."""
-        if not bool(change.moved_N.any()):
+        base_NE, add_NE, moved_N = change
+        if isinstance(moved_N, Tensor):
+            moved_N = bool(moved_N.any()) and (bool(moved_N.all()) or moved_N.to(x_BCD.device))
+        if moved_N is False:
             return x_BCD
-        everything = chosen.flat_N is None and bool(change.moved_N.all())
-        part = slice(None)
         if self._several:
             widths = [self._x[one].shape[2] for one in self._places.writes]
             start = sum(widths[: self._places.writes.index(hook)])
             part = slice(start, start + x_BCD.shape[2])
-        flat_x = x_BCD.reshape(-1, x_BCD.shape[2])
-        flat_M = None
-        if not everything:
-            moved_N = change.moved_N.to(x_BCD.device)
-            flat_M = moved_N.nonzero()[:, 0] if chosen.flat_N is None else chosen.flat_N.to(x_BCD.device)[moved_N]
+            base_NE, add_NE = (None if values_NE is None else values_NE[:, part] for values_NE in (base_NE, add_NE))
+        if (
+            moved_N is True
+            and chosen.flat_N is None
+            and base_NE is None
+            and add_NE is not None
+            and _is_like(x_BCD, add_NE)
+        ):
+            return x_BCD + add_NE.view(x_BCD.shape)
+        flat_M = None if chosen.flat_N is None else chosen.flat_N.to(x_BCD.device)
+        if isinstance(moved_N, Tensor):
+            flat_M = moved_N.nonzero()[:, 0] if flat_M is None else flat_M[moved_N]
 
         def moved(values_NE: Tensor) -> Tensor:
-            values_NE = values_NE[:, part] if self._several else values_NE
-            return (values_NE if flat_M is None else values_NE[change.moved_N]).to(x_BCD.device)
+            values_NE = values_NE.to(x_BCD.device)
+            return values_NE[moved_N] if isinstance(moved_N, Tensor) else values_NE
 
+        flat_x = x_BCD.reshape(-1, x_BCD.shape[2])
         here_MD = flat_x if flat_M is None else flat_x[flat_M]
         there_MD = here_MD.to(torch.promote_types(x_BCD.dtype, torch.float32))
-        there_MD = there_MD if change.base_NE is None else moved(change.base_NE).to(there_MD.dtype)
-        new_MD = (there_MD if change.add_NE is None else there_MD + moved(change.add_NE)).to(x_BCD.dtype)
+        there_MD = there_MD if base_NE is None else moved(base_NE).to(there_MD.dtype)
+        new_MD = (there_MD if add_NE is None else there_MD + moved(add_NE)).to(x_BCD.dtype)
         return (new_MD if flat_M is None else flat_x.index_copy(0, flat_M, new_MD)).view(x_BCD.shape)
 
     def _ceiling(self, cap: Cap, look: Lookup) -> Ceiling:
         features = list(cap.features)
-        to_C = torch.tensor([look.activation(feature, cap.to) for feature in features], device=look.device)
-        return Ceiling(self._W_FE[features], to_C, cap.share)
+        return Ceiling.of(self._W_FE[features], [look.activation(feature, cap.to) for feature in features], cap.share)
 
     def _codes_of(self, prompt: str) -> SparseCodes:
         return codes_of(self._model, self._sae, prompt, hooks=self._places.reads)
@@ -242,8 +253,23 @@ class Editor:
 
 
 def _rows(x_BCD: Tensor, chosen: Chosen) -> Tensor:
-    x_TD = x_BCD.detach().reshape(-1, x_BCD.shape[2])
+    x_TD = x_BCD.reshape(-1, x_BCD.shape[2])
     return x_TD if chosen.flat_N is None else x_TD[chosen.flat_N.to(x_TD.device)]
+
+
+def _differ(one_NJ: Tensor, other_NJ: Tensor) -> Tensor | bool:
+    """Tokens where something is not the same; of a single one it is known at once."""
+    return not torch.equal(one_NJ, other_NJ) if len(one_NJ) == 1 else (one_NJ != other_NJ).any(1)
+
+
+def _either(one_N: Tensor | bool, other_N: Tensor | bool) -> Tensor | bool:
+    if isinstance(one_N, bool):
+        return one_N or other_N
+    return one_N | other_N
+
+
+def _is_like(one: Tensor | None, other: Tensor) -> TypeGuard[Tensor]:
+    return one is not None and one.dtype == other.dtype and one.device == other.device
 
 
 def _on(mask_N: Tensor | None, like: Tensor) -> Tensor | None:

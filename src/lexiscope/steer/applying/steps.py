@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class Lookup(NamedTuple):
 class Step(ABC):
     """One intervention on named features."""
 
-    columns_C: Tensor | None
+    columns_C: Tensor | slice | None
     """None: all of them, in their order."""
     share: float
 
@@ -117,35 +117,39 @@ class _Patched(Step):
     from_position: int | None
 
     def after(self, f_NC: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]) -> Tensor:
-        rows_N = source_rows(len(self.source_SC), self.from_position, chosen_N, tokens())
-        return self.source_SC[rows_N.to(f_NC.device)]
+        rows_N = source_rows(self.source_SC, self.from_position, chosen_N, tokens)
+        return self.source_SC[rows_N].expand_as(f_NC)
 
 
-def source_rows(length: int, from_position: int | None, chosen_N: Tensor | None, tokens: Tokens) -> Tensor:
-    """The row of the source that each token takes, on the CPU; row 0 for those that are not chosen.
+def source_rows(
+    source_SX: Tensor, from_position: int | None, chosen_N: Tensor | None, tokens: Callable[[], Tokens]
+) -> Tensor | int:
+    """The row of the source that each token takes, or all of them; row 0 for those that are not chosen.
 
     Raises:
         InputError: the source has no such token.
     """
+    length = len(source_SX)
     if from_position is not None:
         if not -length <= from_position < length:
             raise InputError(f"there is no token {from_position} in a source of {length}; choose another from_position")
-        return torch.full((len(tokens.rows_N),), from_position % length)
-    positions_N = tokens.positions_N if chosen_N is None else tokens.positions_N * chosen_N.cpu()
+        return from_position % length
+    positions_N = tokens().positions_N
+    if chosen_N is not None:
+        positions_N = positions_N * chosen_N.cpu()
     if len(positions_N) and int(positions_N.max()) >= length:
         raise InputError(
             f"position {int(positions_N.max())} is to be patched from a source of {length} tokens; name positions that "
             "it has, or one from_position for all"
         )
-    return positions_N
+    return positions_N.to(source_SX.device)
 
 
 def make_step(given: Clamp | Scale | Add | Ablate | Patch, look: Lookup) -> Step:
     """The step of an intervention on named features."""
-    features = given.features or ()
+    features = tuple(sorted(given.features or ()))  # in the order of the columns, so that no step has to look for them
     places = [look.column[feature] for feature in features]
-    everything = places == list(range(len(look.column)))
-    columns_C = None if everything else torch.tensor(places, device=look.device)
+    columns_C = _columns(places, len(look.column), look.device)
 
     def row(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=look.device)
@@ -172,23 +176,32 @@ def make_step(given: Clamp | Scale | Add | Ablate | Patch, look: Lookup) -> Step
             return _Patched(columns_C, given.share, source_SC, given.from_position)
 
 
+def _columns(places: Sequence[int], of: int, device: torch.device) -> Tensor | slice | None:
+    if list(places) == list(range(of)):
+        return None
+    start, stop = places[0], places[0] + len(places)
+    return slice(start, stop) if list(places) == list(range(start, stop)) else torch.tensor(places, device=device)
+
+
 @dataclass(frozen=True)
 class Whole:
     """All features of another prompt."""
 
-    codes: SparseCodes
+    source_SJ: Tensor
+    """Those that are named besides."""
     decoded_SE: Tensor
     """What they add, without the dictionary's bias."""
     from_position: int | None
     share: float
 
     def __call__(
-        self, decoded_NE: Tensor, f_NJ: Tensor, features: Sequence[int], chosen_N: Tensor | None, tokens: Tokens
+        self, decoded_NE: Tensor, f_NJ: Tensor, chosen_N: Tensor | None, tokens: Callable[[], Tokens]
     ) -> tuple[Tensor, Tensor]:
         """What is added to the activation, [N, E], and to the features that are named besides, [N, J]."""
-        rows_N = source_rows(len(self.decoded_SE), self.from_position, chosen_N, tokens).to(f_NJ.device)
-        by_NE = self.share * (self.decoded_SE[rows_N] - decoded_NE)
-        by_NJ = self.share * (columns(self.codes, features)[rows_N] - f_NJ)
+        rows_N = source_rows(self.decoded_SE, self.from_position, chosen_N, tokens)
+        by_NE, by_NJ = self.decoded_SE[rows_N] - decoded_NE, self.source_SJ[rows_N] - f_NJ
+        if self.share != 1:
+            by_NE, by_NJ = self.share * by_NE, self.share * by_NJ
         if chosen_N is None:
             return by_NE, by_NJ
         return by_NE * chosen_N[:, None].to(by_NE), by_NJ * chosen_N[:, None].to(by_NJ)
@@ -198,18 +211,23 @@ class Whole:
 class Ceiling:
     """Caps: the projection of activations on some directions, one after another."""
 
-    directions_CE: Tensor
-    to_C: Tensor
+    rows: Sequence[tuple[Tensor, float, float]]
+    """Each direction with its squared length, and the most that there may be along it."""
     share: float
+
+    @classmethod
+    def of(cls, directions_CE: Tensor, to: Sequence[float], share: float) -> Self:
+        """A row of zeros has no direction and is left out."""
+        sizes = directions_CE.square().sum(1).tolist()
+        return cls([row for row in zip(directions_CE, sizes, to, strict=True) if row[1]], share)
 
     def __call__(self, y_NE: Tensor, chosen_N: Tensor | None) -> Tensor:
         """Change y in place; gives which tokens changed, bool [N]."""
         changed_N = torch.zeros(len(y_NE), dtype=torch.bool, device=y_NE.device)
-        for w_E, to in zip(self.directions_CE, self.to_C, strict=True):
-            size = w_E.square().sum()
-            if not size:  # a row of zeros has no direction
-                continue
-            over_N = (y_NE @ w_E / size - to).clamp_min_(0) * self.share
+        for w_E, size, most in self.rows:
+            over_N = (y_NE @ w_E / size - most).clamp_min_(0)
+            if self.share != 1:
+                over_N *= self.share
             if chosen_N is not None:
                 over_N *= chosen_N
             changed_N |= over_N > 0

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "select_bf16.h"
+#include "select_bytes.h"
 
 namespace lx {
 namespace {
@@ -30,17 +31,6 @@ struct Selection {
     std::free(entries);
   }
 };
-
-// Of entries with exact scores, what is wanted.
-int64_t choose(const Problem& p, Entry* entries, int64_t count) {
-  int64_t left = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const float score = entries[i].score;
-    const bool wanted = p.floor != nullptr ? score > p.floor[entries[i].latent] : !(score <= 0);
-    if (wanted) entries[left++] = entries[i];
-  }
-  return p.floor != nullptr ? left : keep_largest(entries, left, p.k);
-}
 
 bool worth_a_shortlist(const Problem& p, int64_t budget) {
   return shortlist() != NONE && p.T >= 64 && p.F >= 64 && p.D >= 16 && 8 * p.k <= p.F && 8 * budget <= p.T * p.F;
@@ -137,6 +127,105 @@ Selection* select(const Problem& p, const Latents* latents, int64_t threads) {
   return found;
 }
 
+// ---- few tokens ----------------------------------------------------------------------------------------------------
+
+Bytes bytes_of(const uint8_t* codes, const float* sizes, const Problem& p) {
+  return {codes, sizes, ceil_div(p.F, GROUP), ceil_div(p.D, 4)};
+}
+
+constexpr int64_t SMALL = 1 << 22;  // multiply-adds that one thread does before others have woken up
+
+int64_t threads_for(const Problem& p, int64_t threads) { return p.T * p.F * p.D < SMALL ? 1 : threads; }
+
+int32_t count_above(const float* values, int64_t count, float least) {
+  int32_t found = 0;
+  for (int64_t i = 0; i < count; ++i) found += values[i] > least;
+  return found;
+}
+
+Selection* select_few(const Problem& p, const Bytes& bytes, int64_t threads) {
+  const int64_t ranges = 2 * threads;
+  Selection* found = new Selection(p.T, p.T + 2 * ranges + 1);
+  const Bounds bounds = prepare_bounds(p, bytes);
+  find_bounds(p, bytes, bounds, 0, bytes.groups, threads_for(p, threads));
+  int32_t* redo = static_cast<int32_t*>(std::malloc((p.T + 1) * sizeof(int32_t)));
+  int64_t left = 0;
+  for (int64_t t = 0; t < p.T; ++t)
+    if (!bounds.usable[t]) redo[left++] = static_cast<int32_t>(t);
+  parallel_for(p.T, threads_for(p, threads), [&](int64_t t) {
+    if (!bounds.usable[t]) return;
+    const Candidates few = candidates(p, bounds, t);
+    const int64_t count = choose(p, few.entries, few.count);
+    Entry* to = static_cast<Entry*>(std::malloc((count + 1) * sizeof(Entry)));
+    std::memcpy(to, few.entries, count * sizeof(Entry));
+    found->memory[t] = found->entries[t] = to;
+    found->count[t] = count;
+  });
+  if (left > 0) select_exactly(p, *found, redo, left, left, ranges, p.T, threads);
+  std::free(redo);
+  return found;
+}
+
+// out[j] = the score of wanted[j] where it is among the k largest positive ones of token t, else 0. Whoever is looked for
+// has most often no positive score, or k surely larger ones among the first groups already.
+void read_few(const Problem& p, const Bytes& bytes, const int32_t* wanted, int64_t num_wanted, float* out,
+              int64_t threads) {
+  constexpr int64_t ROUNDS = 8;
+  int32_t* open = static_cast<int32_t*>(std::malloc((num_wanted + 1) * (2 * sizeof(int32_t) + sizeof(int64_t))));
+  int32_t* row = open + num_wanted;
+  for (int64_t j = 0; j < num_wanted; ++j) row[j] = 0;
+  const int32_t first = 0;
+  score_pairs(p, &first, row, wanted, out, num_wanted);
+  int64_t left = 0;
+  for (int64_t j = 0; j < num_wanted; ++j) {
+    if (out[j] <= 0)
+      out[j] = 0;
+    else
+      open[left++] = static_cast<int32_t>(j);
+  }
+  if (left == 0) return std::free(open);
+  const Bounds bounds = prepare_bounds(p, bytes);
+  const int64_t step = ceil_div(bytes.groups, ROUNDS);
+  for (int64_t j = 0; j < left; ++j) row[j] = 0;
+  for (int64_t group = 0; bounds.usable[0] && left > 0 && group < bytes.groups; group += step) {
+    const int64_t end = group + step < bytes.groups ? group + step : bytes.groups;
+    find_bounds(p, bytes, bounds, group, end, threads);
+    int64_t still = 0;
+    for (int64_t i = 0; i < left; ++i) {
+      const int32_t j = open[i];
+      const int32_t larger = row[i] + count_above(bounds.below + group * GROUP, (end - group) * GROUP, out[j]);
+      if (larger >= p.k) {
+        out[j] = 0;
+        continue;
+      }
+      row[still] = larger;
+      open[still++] = j;
+    }
+    left = still;
+  }
+  if (left > 0) {
+    Selection* found = nullptr;
+    const Entry* entries;
+    int64_t count;
+    if (bounds.usable[0]) {
+      const Candidates few = candidates(p, bounds, 0);
+      entries = few.entries;
+      count = choose(p, few.entries, few.count);
+    } else {
+      found = select(p, nullptr, threads);
+      entries = found->entries[0];
+      count = found->count[0];
+    }
+    for (int64_t i = 0; i < left; ++i) {
+      bool fires = false;
+      for (int64_t e = 0; e < count; ++e) fires |= entries[e].latent == wanted[open[i]];
+      if (!fires) out[open[i]] = 0;
+    }
+    delete found;
+  }
+  std::free(open);
+}
+
 // ---- the largest of the whole batch --------------------------------------------------------------------------------
 
 constexpr int64_t SAMPLE = 128;  // tokens
@@ -230,6 +319,25 @@ LX_API int64_t lx_select_shortlist(int64_t most, int64_t) {
   return lx::shortlist();
 }
 
+// Whether this machine can use a copy of W in bytes.
+LX_API int64_t lx_has_bytes(int64_t) { return lx::has_bytes(); }
+
+// Makes that copy: codes[groups, steps, 64, 4] and sizes[groups, 3, 64] of 64 latents and 4 entries at a time.
+LX_API void lx_pack_bytes(const float* W, uint8_t* codes, float* sizes, int64_t F, int64_t D, int64_t threads) {
+  lx::pack_bytes(W, F, D, codes, sizes, threads);
+}
+
+// out[T, J] = scores of `wanted` [J] where they are among the k largest positive ones of a token, else 0.
+LX_API void lx_select_read(const float* x, const float* W, const float* b, int64_t T, int64_t D, int64_t F, int64_t k,
+                           const uint8_t* codes, const float* sizes, const int32_t* wanted, int64_t J, float* out,
+                           int64_t threads) {
+  for (int64_t t = 0; t < T; ++t) {
+    const lx::Problem problem{x + t * D, W, b, nullptr, 1, D, F, k < F ? k : F};
+    const lx::Bytes bytes = lx::bytes_of(codes, sizes, problem);
+    lx::read_few(problem, bytes, wanted, J, out + t * J, lx::threads_for(problem, threads < 1 ? 1 : threads));
+  }
+}
+
 // Starts a selection: what exceeds `floor` [F], or where it is null the k largest positive scores of each token, or if k is
 // zero the `budget` largest positive ones of all. The answer is what the other functions take; lx_select_take must be
 // called once.
@@ -270,4 +378,17 @@ LX_API void lx_select_take(int64_t handle, const int64_t* offsets, int64_t* late
     });
   }
   delete found;
+}
+
+// The selection for few tokens, by floors [F] or where they are null the k largest positive scores: the answer is how many
+// were found. Not more than `room` of them are written to latents and values; if there are more, call again.
+LX_API int64_t lx_select_few(const float* x, const float* W, const float* b, const float* floor, int64_t T, int64_t D,
+                             int64_t F, int64_t k, const uint8_t* codes, const float* sizes, int64_t* offsets,
+                             int64_t* latents, float* values, int64_t room, int64_t threads) {
+  const lx::Problem problem{x, W, b, floor, T, D, F, k < F ? k : F};
+  lx::Selection* found = lx::select_few(problem, lx::bytes_of(codes, sizes, problem), threads < 1 ? 1 : threads);
+  const int64_t handle = reinterpret_cast<int64_t>(found), count = lx_select_offsets(handle, offsets, threads);
+  const bool fits = count <= room;
+  lx_select_take(handle, offsets, fits ? latents : nullptr, values, 1);
+  return count;
 }

@@ -41,7 +41,7 @@ Lists empty_lists(int64_t tokens, int64_t capacity);
 void widen(Lists& lists);
 
 // Like scratch(), in pages of 2 MB where the system has them: such memory is walked through again and again.
-enum Use { W_TILES, X_TILES, GUESSES, LOGGED, ENTRIES, WIDER, STATE, KEYS, BOUNDS, REDO, SORTED, USES };
+enum Use { W_TILES, X_TILES, GUESSES, LOGGED, ENTRIES, WIDER, STATE, KEYS, BOUNDS, REDO, SORTED, FEW, FEW_PAIRS, USES };
 void* keep(Use use, size_t bytes);
 
 // ---- exact scores, for any processor (select_exact.cpp) --------------------------------------------------------------
@@ -51,6 +51,9 @@ int64_t keep_largest(Entry* entries, int64_t count, int64_t k);
 
 // What at least k of the values reach, and as few others as possible.
 float kth_largest(const float* values, int64_t count, int64_t k);
+
+// Of entries with exact scores, keeps what is wanted; returns how many.
+int64_t choose(const Problem& problem, Entry* entries, int64_t count);
 
 // What is wanted of x[tokens[i]], i < n, among the latents begin..end-1.
 Lists scan_exactly(const Problem& problem, const int32_t* tokens, int64_t n, int64_t begin, int64_t end);

@@ -103,6 +103,16 @@ int64_t keep_largest(Entry* entries, int64_t count, int64_t k) {
   return count <= k ? count : LX_CALL(keep_largest(entries, count, k, keys_for(count)));
 }
 
+int64_t choose(const Problem& p, Entry* entries, int64_t count) {
+  int64_t left = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const float score = entries[i].score;
+    const bool wanted = p.floor != nullptr ? score > p.floor[entries[i].latent] : !(score <= 0);
+    if (wanted) entries[left++] = entries[i];
+  }
+  return p.floor != nullptr ? left : keep_largest(entries, left, p.k);
+}
+
 Lists scan_exactly(const Problem& p, const int32_t* tokens, int64_t n, int64_t begin, int64_t end) {
   const int64_t capacity = p.floor != nullptr ? 512 : 2 * p.k + 64;
   Lists lists = empty_lists(ceil_div(n, TILE) * TILE, capacity);
