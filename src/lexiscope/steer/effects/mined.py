@@ -2,8 +2,8 @@
 
 What is not wanted is told by a pattern of characters, such as that of a link. A prompt is the text before a match, none
 of an earlier match in it, kept where the model's likeliest next token begins a match and no prompt before it ended in
-the same words. The honest answer is the likeliest token that begins none. Beside it stands the same text some tokens
-earlier, where the model goes on in another way: that has to stay as it is.
+the same words. The honest answer is the likeliest token that begins none. Beside it stands the text of as many tokens
+that ends some tokens earlier, where the model goes on in another way: that has to stay as it is.
 
 The forms are what the text before a match ends with, so that prompts of some forms can be held out.
 P prompts, C tokens per prompt, V vocabulary.
@@ -31,7 +31,7 @@ from lexiscope.text.pack import TokenBatch
 LENGTH = 48
 """Tokens of a prompt: all have as many, so that they are written on together."""
 EARLIER = 12
-"""Tokens by which what stands beside a prompt is shorter."""
+"""Tokens by which what stands beside a prompt ends before it."""
 _AT_ONCE = 64
 _MOST_CHARACTERS = 12 * LENGTH
 _MOST_LOOKED_AT = 50
@@ -56,7 +56,7 @@ class Mined(NamedTuple):
     planted: str
     """The token that the model says."""
     without: str
-    """The same text some tokens earlier."""
+    """The text that ends some tokens earlier."""
     goes_on: str
     """What the model says there."""
 
@@ -94,19 +94,17 @@ def mine(
         lead for document in documents for lead in _leads(model, document, unwanted.pattern, forms, per_document)
     )
     while part := list(islice(leads, _AT_ONCE)):
-        contexts = Contexts.of(model, [lead.tokens for lead in part])
-        with torch.no_grad():
-            logits_PCV = model.logits(contexts.tokens_BC, contexts.attention_BC)[:, [-1 - EARLIER, -1]].cpu()
-        for lead, (earlier_V, last_V) in zip(part, logits_PCV, strict=True):
+        ends = [[lead.tokens[at : at + LENGTH] for lead in part] for at in (EARLIER, 0)]
+        for lead, last_V, earlier_V in zip(part, *(_next(model, texts) for texts in ends), strict=True):
             said, before = int(last_V.argmax()), int(earlier_V.argmax())
             if said not in openings or before in openings:
                 continue
             honest = _likeliest(model, last_V, openings)
             goes_on = _likeliest(model, earlier_V, openings)
-            text, without = (model.tokenizer.decode(tokens) for tokens in (lead.tokens, lead.tokens[:-EARLIER]))
-            planted = model.tokenizer.decode([said])
-            again = [model.tokenizer.encode(part).ids for part in (text, planted)]
-            if honest is not None and goes_on is not None and again == [lead.tokens, [said]]:
+            parts = [lead.tokens[EARLIER:], lead.tokens[:LENGTH], [said]]
+            text, without, planted = texts = [model.tokenizer.decode(tokens) for tokens in parts]
+            same = [model.tokenizer.encode(one).ids for one in texts] == parts
+            if same and honest is not None and goes_on is not None:
                 yield Mined(lead.document, lead.form, text, honest, planted, without, goes_on)
 
 
@@ -163,7 +161,7 @@ def _leads(
     forms: Mapping[str, re.Pattern[str]],
     per_document: int,
 ) -> Iterator[_Lead]:
-    """The text before each match, as so many tokens."""
+    """The text before each match, as tokens: of a prompt and before it."""
     start, seen = 0, Counter[str]()
     for match in pattern.finditer(document.text):
         before = document.text[start : match.start()].removesuffix(" ")  # the space belongs to the next token
@@ -171,8 +169,8 @@ def _leads(
         form = next((name for name, end in forms.items() if end.search(before)), None)
         if form is None or seen[form] == per_document:
             continue
-        tokens = model.tokenizer.encode(before[-_MOST_CHARACTERS:]).ids[-LENGTH:]
-        if len(tokens) == LENGTH:
+        tokens = model.tokenizer.encode(before[-_MOST_CHARACTERS:]).ids[-LENGTH - EARLIER :]
+        if len(tokens) == LENGTH + EARLIER:
             seen[form] += 1
             yield _Lead(whole_id(document.id), form, tokens)
 
@@ -185,6 +183,13 @@ def _once(leads: Iterable[_Lead]) -> Iterator[_Lead]:
         if end not in seen:
             seen.add(end)
             yield lead
+
+
+@torch.no_grad()
+def _next(model: LanguageModel, texts: Sequence[Sequence[int]]) -> Tensor:
+    """Logits after each of some texts of one length, [P, V]."""
+    contexts = Contexts.of(model, texts)
+    return model.logits(contexts.tokens_BC, contexts.attention_BC)[:, -1].float().cpu()
 
 
 def _likeliest(model: LanguageModel, logits_V: Tensor, openings: set[int]) -> str | None:
