@@ -198,6 +198,9 @@ class Dictionary:
     def encode(self, x_TD: torch.Tensor) -> SparseCodes:
         return SparseCodes.from_dense(x_TD)
 
+    def encoder(self) -> Callable[[torch.Tensor], SparseCodes]:
+        return self.encode
+
     def reader(self, features: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda x_TD: x_TD[:, features]
 

@@ -11,18 +11,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.core.draft import write_artifact
 from lexiscope.core.errors import InputError
 from lexiscope.steer.edit import Edit, Report, save_edit
-from lexiscope.steer.interventions import Ablate, Add, Cap, Clamp
+from lexiscope.steer.interventions import Ablate, Add, Cap, Clamp, Patch
 from lexiscope.steer.recipe import Recipe
 from lexiscope.web.app import create_app
 from lexiscope.web.client import Client
 from lexiscope.web.pages.steer import SteerView
 from lexiscope.web.security.access import Access
+from lexiscope.web.steering.kept import recipe_text
 
 from .serving import running
 from .steering_world import BASE, DEAD, PROMPT, give
@@ -43,8 +46,8 @@ def client_of(own, **access):
     return TestClient(app, base_url=BASE)
 
 
-def save(own, path, *given, error="keep", **report):
-    recipe = Recipe(tuple(given), error)
+def save(own, path, *changes, error="keep", **report):
+    recipe = Recipe(tuple(changes), error)
     return save_edit(own.root / path, recipe, own.model, own.sae, units=own.index, report=Report(**report))
 
 
@@ -66,9 +69,9 @@ def applied(own, edit):
 
 
 def test_an_edit_is_listed_and_set_as_turns_where_an_address_can_say_it(own):
-    given = (Clamp(features=[5, 6], to="2max", tokens="generated"), Cap(features=7, to=1.5, tokens="generated"))
+    changes = (Clamp(features=[5, 6], to="2max", tokens="generated"), Cap(features=7, to=1.5, tokens="generated"))
     measured = {"kl": {"on ordinary text": 0.01, "worst": None}, "note": "<b>"}
-    save(own, "demo/edits/kind", *given, error="drop", purpose="be <i>kind</i>", author="ana", measured=measured)
+    save(own, "demo/edits/kind", *changes, error="drop", purpose="be <i>kind</i>", author="ana", measured=measured)
     client = client_of(own)
     [kept] = view(client).kept
     assert (kept.name, kept.purpose, kept.author) == ("demo/edits/kind", "be <i>kind</i>", "ana")
@@ -134,6 +137,21 @@ def test_edits_that_can_not_be_applied_say_why(own, tmp_path, monkeypatch):
         assert (answer.status_code, said in answer.json()["error"]) == (422, True)
         assert view(client, edit=name).edit is None
     assert "no edit" in view(client, edit="demo/../../x").problems[0]
+
+
+@given(source=st.text(st.characters(codec="utf-8"), min_size=1, max_size=50))
+def test_a_recipe_that_is_shown_hides_nothing_and_is_read_as_it_is(source):
+    recipe = Recipe((Patch(source=source, features=[1], from_position=-1, tokens="all"), Cap(features=2, to="1max")))
+    shown = recipe_text(recipe)
+    assert shown.replace("\n", "").isprintable()
+    assert Recipe.of(tomllib.loads(shown), "it") == recipe
+
+
+def test_what_strangers_wrote_is_drawn(own):
+    save(own, "demo/a", Patch(source="w\u202e3", features=[1], from_position=-1), purpose="a\u202eb", author="<\u200b>")
+    page = client_of(own).get("/d/demo/steer").text
+    assert not set("\u202e\u200b") & set(page)
+    assert "a⟨U+202E⟩b" in page
 
 
 def test_what_is_set_is_kept_as_an_edit(own):
@@ -202,6 +220,8 @@ def test_home_lists_edits_with_what_they_were_made_from(own):
     page = client.get("/").text
     assert 'href="/d/demo/steer#edits"' in page
     assert "1 edit<" in page
+    [alone] = TestClient(create_app(own.root / "demo"), base_url=BASE).get("/.json").json()["groups"]
+    assert "edit edits/kind" in [f"{node['kind']} {node['name']}" for node in alone["nodes"]]
 
 
 def test_programs_keep_edits_too(own):

@@ -24,6 +24,9 @@ _KINDS: Mapping[str, Kind] = {
     "edit": "edit",
 }
 
+EDITS = "edits"
+"""The folder in a run that pages keep edits in."""
+
 
 class Node(View):
     """An artifact, or something that artifacts were made from."""
@@ -229,7 +232,8 @@ def short_corpus(source: str) -> str:
 
 
 def _group_of(path: Path, root: Path) -> str:
-    parts = path.relative_to(root).parts
+    """The run folder, also of what lies in its folder of edits."""
+    parts = (path.parent if path.parent.name == EDITS else path).relative_to(root).parts
     return parts[0] if len(parts) > 1 else ""
 
 

@@ -17,7 +17,7 @@ from lexiscope.web.pages.common import AnyLibrary, DictionaryFacts, facts
 from lexiscope.web.steering import asked
 from lexiscope.web.steering.asked import Changes, read_where, written_positions
 from lexiscope.web.steering.changing import read_change
-from lexiscope.web.steering.kept import KeptEdit, kept_edits
+from lexiscope.web.steering.kept import KeptEdit, kept_edits, recipe_text
 from lexiscope.web.steering.turns import MAX_SOURCE, Do, Turn, named, read_turn
 from lexiscope.web.view import View
 
@@ -143,7 +143,7 @@ def read(
         found=_found(found, find.strip()) if find.strip() else [],
         problems=problems,
         kept=kept,
-        recipe=recipe.toml(),
+        recipe=recipe_text(recipe),
         read_only=library.read_only,
         limits=Limits(),
     )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lexiscope.core.errors import InputError
 from lexiscope.web.actions import Action, Author
+from lexiscope.web.folder.kin import EDITS
 from lexiscope.web.folder.library import Library
 from lexiscope.web.jobs.job import BusyError
 from lexiscope.web.notebook import whoever_runs_this
@@ -67,7 +68,7 @@ def _keep(library: Library, name: str, sent: ToKeep) -> KeptEdit:
     if dictionary.sae is None:
         raise InputError("the SAE of this index is not in the folder that is shown; put it there to keep an edit of it")
     run = dictionary.sae.path.parent
-    folder = (run if run.is_relative_to(library.root) else library.root) / "edits" / sent.name
+    folder = (run if run.is_relative_to(library.root) else library.root) / EDITS / sent.name
     shown = folder.relative_to(library.root).as_posix()
     if folder.exists():
         raise BusyError(f"there is an edit {shown} already; choose another name")

@@ -22,9 +22,11 @@ from lexiscope.web.view import View
 
 if TYPE_CHECKING:
     from lexiscope.steer.edit import Edit
+    from lexiscope.steer.recipe import Recipe
 
 MOST_MEASURED = 40
 _MOST_SHOWN = 2000
+_MOST_RECIPE = 50_000
 _RECIPE, _REPORT = LANDMARKS["edit"], "report.json"
 
 
@@ -91,6 +93,14 @@ def open_kept(library: Library, dictionary: Dictionary, name: str) -> Edit:
     return _open(name, folder, dictionary)
 
 
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as TOML in which nothing is invisible: prompts to patch from may be anybody's."""
+    text = recipe.toml()
+    if len(text) > _MOST_RECIPE:
+        return f"# This recipe is too long to be shown: it has {len(text):,} characters.\n"
+    return "".join(one if one.isprintable() or one == "\n" else f"\\U{ord(one):08x}" for one in text)
+
+
 def _folders(root: Path) -> Iterator[tuple[str, Path]]:
     """What is an edit, or was one. Hidden folders, and where links lead, are left out, as in the survey."""
     marks = {MANIFEST, *LANDMARKS.values()}
@@ -150,7 +160,7 @@ def _listed(name: str, folder: Path, dictionary: Dictionary) -> KeptEdit:
         features=sorted({feature for one in given for feature in one.features or ()}),
         interventions=len(given),
         measured=_measured(edit),
-        recipe=edit.recipe.toml(),
+        recipe=recipe_text(edit.recipe),
         setting=_setting(name, edit),
     )
 

@@ -32,13 +32,13 @@ class Written(Response):
         self._places, self._begin = places, begin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        wrong: LexiscopeError | None = None
+        wrong: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_until_they_leave, receive, tasks.cancel_scope)
             try:
                 async with self._places.taken():
                     await self._send(send)
-            except LexiscopeError as error:
+            except Exception as error:  # noqa: BLE001 - raised below, where it is not one of a group
                 wrong = error
             tasks.cancel_scope.cancel()
         if wrong is not None:
