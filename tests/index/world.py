@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -221,6 +222,7 @@ class Model:
         self.tokenizer = world.tokenizer
         self.vocab_size = self.tokenizer.vocab_size
         self._visits: list[tuple[HookPoint, Callable[[torch.Tensor], torch.Tensor]]] = []
+        self._turn = threading.RLock()
         self.under_way: Pass | None = None
         self.prompt_tokens: int | None = None
         generator = torch.Generator().manual_seed(7)
@@ -277,8 +279,9 @@ class Model:
 
     @contextmanager
     def splice(self, replacements: Mapping[HookPoint, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:
-        before, self._visits = self._visits, [*self._visits, *replacements.items()]
-        try:
-            yield
-        finally:
-            self._visits = before
+        with self._turn:
+            before, self._visits = self._visits, [*self._visits, *replacements.items()]
+            try:
+                yield
+            finally:
+                self._visits = before

@@ -8,6 +8,7 @@ import http.client
 import json
 import select
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
@@ -122,3 +123,22 @@ def test_pages_answer_while_every_place_is_taken_by_a_model_that_stands_still(re
             assert answer.status == 200
             answer.read()
         assert len(client.write("demo", PROMPT, tokens=3).default) > 3
+
+
+def test_what_is_written_at_the_same_time_is_what_is_written_alone(real):
+    """Oracle: the same requests, one after another."""
+    asked = [
+        {"turn": ["clamp:5:3max"], "on": "generated"},
+        {"turn": ["patch:all:w5 a a w2"], "temperature": 1.0, "seed": 3},
+        {"turn": ["cap:6:-1max", "scale:7:3"], "temperature": 1.0, "seed": 4},
+        {"temperature": 1.0, "seed": 5},
+    ] * 2
+    with running(real.root, give(real)) as port:
+        client = Client(f"http://127.0.0.1:{port}")
+
+        def write(body):
+            return client.write("demo", PROMPT, tokens=20, **body)
+
+        alone = [write(body) for body in asked[:4]]
+        with ThreadPoolExecutor(len(asked)) as pool:
+            assert list(pool.map(write, asked)) == alone * 2
