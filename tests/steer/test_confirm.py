@@ -7,6 +7,8 @@ itself, densely, token by token.
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tests.measure.conftest import HOOK, model  # noqa: F401
@@ -68,7 +70,7 @@ def sae(model, pairs):  # noqa: F811
             made.W_enc_FD[feature] = apart_D / apart_D.square().sum()
             made.b_enc_F[feature] = -float((there.mean(0) @ apart_D) / apart_D.square().sum())
         made.W_dec_FD[WRITES] = apart_D
-        made.W_dec_FD[MUTE] = 1e-4 * apart_D
+        made.W_dec_FD[MUTE] *= 1e-4
     made.hook = HookPoint.parse(HOOK)
     return made
 
@@ -117,6 +119,39 @@ def test_one_that_writes_nothing_does_not(model, sae, pairs, feature):  # noqa: 
     assert confirm(model, sae, feature, pairs).verdict == "no cause"
 
 
+def writing(sae, vector_D):
+    """The same dictionary, one feature of which writes something else."""
+    made = copy.deepcopy(sae)
+    with torch.no_grad():
+        made.W_dec_FD[WRITES] = vector_D
+    return made
+
+
+def test_any_direction_as_long_is_no_cause(model, sae, pairs):  # noqa: F811
+    """Known truth: 40 directions drawn at random, of which half move the answer the right way, and surely."""
+    random, length = torch.Generator().manual_seed(0), 4 * sae.W_dec_FD[WRITES].norm()
+    found = [
+        confirm(model, writing(sae, length * torch.nn.functional.normalize(drawn_D, dim=0)), WRITES, pairs)
+        for drawn_D in torch.randn(40, 24, generator=random)
+    ]
+    assert sum(one.put_in.feature.share_low > 0 and one.taken_out.feature.share_low > 0 for one in found) > 8
+    assert sum(one.verdict == "cause" for one in found) <= 2
+
+
+def test_an_effect_that_may_be_next_to_nothing_is_no_cause(model, sae, pairs):  # noqa: F811
+    """Surely above 0, but not surely above a twentieth of the way."""
+    share = confirm(model, sae, WRITES, pairs).put_in.feature.share
+    found = confirm(model, writing(sae, 0.06 / share * sae.W_dec_FD[WRITES].detach()), WRITES, pairs)
+    assert 0 < found.put_in.feature.share_low < 0.05 < found.put_in.feature.share_high
+    assert found.verdict == "undecided"
+
+
+def test_a_feature_that_moves_the_answer_the_other_way_does_not_cause_it(model, sae, pairs):  # noqa: F811
+    found = confirm(model, writing(sae, -sae.W_dec_FD[WRITES].detach()), WRITES, pairs)
+    assert found.put_in.feature.share_high < 0
+    assert (found.verdict, "the other way" in found.said) == ("no cause", True)
+
+
 def test_of_other_lengths_only_the_last_token_is_patched(model, sae, pairs):  # noqa: F811
     longer = [pair.model_copy(update={"other_prompt": f"So {pair.other_prompt}"}) for pair in pairs]
     found = confirm(model, sae, WRITES, longer)
@@ -136,10 +171,19 @@ def test_bad_input(model, sae, pairs):  # noqa: F811
         confirm(model, sae, 6, pairs)
     with pytest.raises(InputError, match="there are 7 pairs; give at least 8"):
         confirm(model, sae, 0, pairs[:7])
-    with pytest.raises(InputError, match="the feature was chosen on 'Anna met x'; confirm it on other pairs"):
+    with pytest.raises(InputError, match="the feature was chosen on 'Anna met q'; confirm it on other pairs"):
         confirm(model, sae, 0, pairs, chosen_on=pairs[:1])
     with pytest.raises(InputError, match="begin with the same token"):
         confirm(model, sae, 0, [pair.model_copy(update={"answer": pair.other_answer}) for pair in pairs])
+    with pytest.raises(InputError, match="is there twice, which would make the interval too narrow"):
+        confirm(model, sae, 0, [*pairs, pairs[0]])
+    swapped = pairs[0].model_copy(update={"prompt": pairs[0].other_prompt, "other_prompt": pairs[0].prompt})
+    with pytest.raises(InputError, match="the feature was chosen on 'Anna met q'"):
+        confirm(model, sae, 0, pairs, chosen_on=[swapped])
+    either = [pair.model_copy(update={"answer": pair.other_answer, "other_answer": pair.answer}) if place % 2 else pair
+              for place, pair in enumerate(pairs)]  # fmt: skip
+    with pytest.raises(InputError, match="does not surely prefer the answer after the prompts"):
+        confirm(model, sae, 0, either)
     turned = [pair.model_copy(update={"answer": pair.other_answer, "other_answer": pair.answer}) for pair in pairs]
     with pytest.raises(InputError, match="nothing that a feature could explain"):
         confirm(model, sae, 0, turned)

@@ -90,7 +90,7 @@ def test_shares_lie_on_one_scale():
     own, other, _, beyond = put_in.rows
     assert (own.x, own.width, own.low, own.high) == (25.0, 25.0, 37.5, 100.0)
     assert (other.x, other.width, other.low, other.high) == (12.5, 12.5, 0.0, 25.0)
-    assert (beyond.label, beyond.x, beyond.width) == ("beyond the stronger", 25.0, 25.0)
+    assert (beyond.label, beyond.x, beyond.width) == ("beyond chance", 25.0, 25.0)
     assert own.text == "50 % (25 % to 150 %)".replace(" %", "\N{NO-BREAK SPACE}%")
 
 

@@ -184,7 +184,10 @@ def test_questions_of_several_threads_wait_for_each_other(model, folder):
         (lambda reader: reader.confirm(0, [PAIR] * 7, ""), "7 pairs; give between 8 and 64"),
         (lambda reader: reader.confirm(0, [PAIR] * 65, ""), "65 pairs; give between 8 and 64"),
         (lambda reader: reader.confirm(32, [PAIR] * 8, ""), "no feature 32"),
-        (lambda reader: reader.confirm(0, [PAIR.model_copy(update={"prompt": "x " * 999})] * 8, ""), "positions"),
+        (
+            lambda reader: reader.confirm(0, [PAIR.model_copy(update={"prompt": f"{n} " * 999}) for n in range(8)], ""),
+            "positions",
+        ),
         (lambda reader: reader.by_example(["a"] * 20, ["b"] * 20), "at most 32"),
         (lambda reader: reader.by_example(["a"], []), "unwanted"),
         (lambda reader: reader.by_example(["a"], [Marked("x" * 4001)]), "4001 characters"),

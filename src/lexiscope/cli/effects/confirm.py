@@ -67,7 +67,7 @@ def shown(found: Confirmation) -> str:
             ("feature", way.feature),
             ("other feature", way.other_feature),
             ("random direction", way.direction),
-            ("beyond the stronger", way.beyond),
+            ("beyond chance", way.beyond),
         ):
             rows.append([name if what == "feature" else "", what, *_moved(moved)])
     where = "at every position" if found.by_position else "at the last token, since prompts differ in length"
@@ -78,7 +78,8 @@ def shown(found: Confirmation) -> str:
         f"Logit difference of the answers: {found.clean:+.2f} after the prompts, {found.clean_other:+.2f} after the "
         "others.\n\n"
         f"{table(rows, words=[0, 1])}\n"
-        "95 % intervals, redrawing pairs."
+        "95 % intervals, redrawing pairs. Beyond chance: beyond twice the root mean square of the stronger control.\n"
+        "A cause surely goes more than 5 % of the way, and beyond chance, both ways."
     )
 
 

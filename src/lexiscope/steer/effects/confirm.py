@@ -8,7 +8,11 @@ feature's activations of one prompt are put into the other, nothing else,
 
 and the logit difference is read again: put in where it was missing, taken away where it was there. The share is how
 much of the way from one prompt to the other the feature alone goes, Σ moved / Σ (difference of the clean prompts), a
-ratio of sums over pairs. Two controls change as much at the same places: another feature's direction, a random one.
+ratio of sums over pairs. Two controls change as much at the same places: another feature's direction, a random one,
+drawn anew for every pair. Their effects have either sign, so that their mean is about 0 and beating it means nothing:
+of any one direction it is as likely as not. A feature has to go further than such directions go, whichever way:
+
+    beyond = mean of what the feature moves - 2 · √(mean of what the control moves, squared)
 
 Prompts of as many tokens are patched position by position; where lengths differ, the last token alone. The pairs must
 not be those on which the feature was chosen. B pairs, C tokens, R resamples.
@@ -33,7 +37,9 @@ from lexiscope.steer.effects.pairs import Pair, check_pairs
 from lexiscope.steer.effects.patching import Patching
 
 NOTHING = 0.05
-"""An effect that surely goes less than this share of the way counts as none."""
+"""Of the way. A cause surely goes further, both ways; what surely goes less far is none."""
+_CHANCE = 2.0
+"""So many root mean squares, of either sign, one direction in forty exceeds by chance."""
 _RESAMPLES = 2000
 Verdict = Literal["cause", "no cause", "undecided"]
 
@@ -53,7 +59,7 @@ class Moved(Record):
 
 
 class Direction(Record):
-    """Patching one way: the feature, its controls, and what it does beyond the stronger of them."""
+    """Patching one way: the feature, its controls, and what it does beyond the reach of the stronger of them."""
 
     feature: Moved
     other_feature: Moved
@@ -106,7 +112,7 @@ def confirm(
 
     Raises:
         InputError: too few pairs, one that was chosen on, answers that begin alike, no such feature, or prompts that
-            the model does not tell apart.
+            the model does not surely tell apart.
     """
     if not 0 <= feature < sae.num_latents:
         raise InputError(f"there is no feature {feature}; this dictionary has features 0 to {sae.num_latents - 1}")
@@ -115,13 +121,16 @@ def confirm(
     vectors = run.vectors(others, seed)
     ways = [run.patch(into, vectors) for into in (1, 0)]
     gap_B = run.clean_2B[0] - run.clean_2B[1]
-    if float(gap_B.mean()) <= 0:
+    random = torch.Generator().manual_seed(derive_seed(seed, "bootstrap"))
+    drawn_RB = torch.randint(len(pairs), (_RESAMPLES, len(pairs)), generator=random)
+    if _ends(gap_B[drawn_RB].mean(1))[0] <= 0:
         raise InputError(
-            "the model prefers the answer no more after the prompts than after the others, so there is nothing that a "
-            "feature could explain; give pairs that it tells apart"
+            "the model does not surely prefer the answer after the prompts more than after the others (by "
+            f"{float(gap_B.mean()):+.2g} logits), so there is nothing that a feature could explain; give pairs that it "
+            "tells apart, or more of them"
         )
-    put_in, taken_out = (_direction(moved, gap_B, seed) for moved in ways)
-    verdict = _verdict(put_in, taken_out)
+    put_in, taken_out = (_direction(moved, gap_B, drawn_RB) for moved in ways)
+    verdict, said = _conclude(put_in, taken_out)
     return Confirmation(
         feature=feature,
         hypothesis=hypothesis,
@@ -133,51 +142,62 @@ def confirm(
         put_in=put_in,
         taken_out=taken_out,
         verdict=verdict,
-        said=_SAID[verdict],
+        said=said,
     )
 
 
-_SAID: dict[Verdict, str] = {
-    "cause": "The feature moves the answer both ways, more than another direction of its length does.",
-    "no cause": "The feature moves the answer by less than a twentieth of the way, in either direction.",
-    "undecided": "The feature's effect is neither surely beyond its controls nor surely close to none.",
-}
-
-
-def _direction(moved: Sequence[Tensor], gap_B: Tensor, seed: int) -> Direction:
+def _direction(moved: Sequence[Tensor], gap_B: Tensor, drawn_RB: Tensor) -> Direction:
     """Intervals from the same redrawn pairs for all, so that differences have one too."""
-    random = torch.Generator().manual_seed(derive_seed(seed, "bootstrap"))
-    drawn_RB = torch.randint(len(gap_B), (_RESAMPLES, len(gap_B)), generator=random)
     own_B, *controls = moved
-    strongest_B = max(controls, key=lambda control_B: float(control_B.mean()))
+    stronger_B = max(controls, key=lambda control_B: float(_reach(control_B)))
+    gap_R = gap_B[drawn_RB].mean(1)
 
-    def interval(moved_B: Tensor) -> Moved:
-        means_R = moved_B[drawn_RB].mean(1)
-        shares_R = means_R / gap_B[drawn_RB].mean(1).clamp_min(1e-12)
-        ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
-        (low, high), (share_low, share_high) = means_R.quantile(ends).tolist(), shares_R.quantile(ends).tolist()
-        mean = float(moved_B.mean())
+    def interval(mean: Tensor, means_R: Tensor) -> Moved:
+        low, high = _ends(means_R)
+        share_low, share_high = _ends(means_R / gap_R.clamp_min(1e-12))
         return Moved(
-            logits=mean,
+            logits=float(mean),
             logits_low=low,
             logits_high=high,
-            share=mean / float(gap_B.mean()),
+            share=float(mean / gap_B.mean()),
             share_low=share_low,
             share_high=share_high,
         )
 
+    def mean(moved_B: Tensor) -> Moved:
+        return interval(moved_B.mean(), moved_B[drawn_RB].mean(1))
+
     return Direction(
-        feature=interval(own_B),
-        other_feature=interval(controls[0]),
-        direction=interval(controls[1]),
-        beyond=interval(own_B - strongest_B),
+        feature=mean(own_B),
+        other_feature=mean(controls[0]),
+        direction=mean(controls[1]),
+        beyond=interval(own_B.mean() - _reach(stronger_B), own_B[drawn_RB].mean(1) - _reach(stronger_B[drawn_RB])),
     )
 
 
-def _verdict(put_in: Direction, taken_out: Direction) -> Verdict:
+def _reach(moved: Tensor) -> Tensor:
+    """How far directions go by chance, over the last dimension."""
+    return _CHANCE * moved.square().mean(-1).sqrt()
+
+
+def _ends(means_R: Tensor) -> tuple[float, float]:
+    """Of the 95 % interval."""
+    low, high = means_R.quantile(torch.tensor([0.025, 0.975], dtype=means_R.dtype)).tolist()
+    return low, high
+
+
+def _conclude(put_in: Direction, taken_out: Direction) -> tuple[Verdict, str]:
     ways = (put_in, taken_out)
-    if all(way.feature.share_low > -NOTHING and way.feature.share_high < NOTHING for way in ways):
-        return "no cause"  # however surely it differs from nothing
-    if all(way.feature.logits_low > 0 and way.beyond.logits_low > 0 for way in ways):
-        return "cause"
-    return "undecided"
+    if all(way.feature.share_high < 0 for way in ways) and any(way.feature.share_low < -NOTHING for way in ways):
+        return "no cause", "The feature moves the answer the other way, away from what it is said to cause."
+    if all(way.feature.share_high < NOTHING for way in ways):  # however surely it differs from nothing
+        return "no cause", "The feature moves the answer by less than a twentieth of the way, in either direction."
+    if all(way.feature.share_low > NOTHING and way.beyond.logits_low > 0 for way in ways):
+        return "cause", (
+            "The feature moves the answer by more than a twentieth of the way, both ways, and further than directions "
+            "of its length do by chance."
+        )
+    return "undecided", (
+        "The feature's effect is neither surely more than a twentieth of the way and beyond chance, put in and taken "
+        "out, nor surely less than that."
+    )

@@ -24,7 +24,7 @@ from lexiscope.steer.effects.pairs import Pair
 
 PATCHING = "patching"
 DOSES = "dose-response"
-_VERSION = 1
+_VERSION = 2
 """Of what is kept and of how it is measured: a result of another version does not replace this one's."""
 
 

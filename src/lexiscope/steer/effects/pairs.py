@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pydantic import Field, ValidationError
 
-from lexiscope.core.config import Config
+from lexiscope.core.config import Config, quoted
 from lexiscope.core.errors import InputError
 from lexiscope.index.live.contexts import tokens_of
 from lexiscope.lm.model import LanguageModel
@@ -43,13 +44,21 @@ def read_pairs(lines: Sequence[str], where: str) -> list[Pair]:
 
 
 def check_pairs(pairs: Sequence[Pair], chosen_on: Sequence[Pair] = ()) -> None:
-    """Raises InputError: too few pairs, or one on which the feature was chosen."""
+    """Raises InputError: too few pairs, one that is there twice, or one on which the feature was chosen."""
+    if repeated := [pair for pair, count in Counter(map(_prompts, pairs)).items() if count > 1]:
+        raise InputError(
+            f"the pair of {quoted(min(repeated[0]))} and {quoted(max(repeated[0]))} is there twice, which would make the "
+            "interval too narrow; give each once"
+        )
     if len(pairs) < LEAST_PAIRS:
         raise InputError(f"there are {len(pairs)} pairs; give at least {LEAST_PAIRS}, so that there is an interval")
-    if repeated := {(pair.prompt, pair.other_prompt) for pair in chosen_on} & {
-        (pair.prompt, pair.other_prompt) for pair in pairs
-    }:
-        raise InputError(f"the feature was chosen on {min(repeated)[0]!r}; confirm it on other pairs")
+    if seen := set(map(_prompts, chosen_on)) & set(map(_prompts, pairs)):
+        raise InputError(f"the feature was chosen on {quoted(min(map(min, seen)))}; confirm it on other pairs")
+
+
+def _prompts(pair: Pair) -> frozenset[str]:
+    """Of a pair, whichever comes first."""
+    return frozenset((pair.prompt, pair.other_prompt))
 
 
 def first_tokens(model: LanguageModel, pair: Pair) -> tuple[int, int]:

@@ -74,7 +74,7 @@ def way_plots(found: Confirmation) -> list[Shares]:
         text = f"{_percent(moved.share)} ({_percent(moved.share_low)} to {_percent(moved.share_high)})"
         return Share(label, start, round(end - start, 2), at(moved.share_low), at(moved.share_high), text)
 
-    labels = ("this feature", "another feature", "a random direction", "beyond the stronger")
+    labels = ("this feature", "another feature", "a random direction", "beyond chance")
     return [
         Shares(title, [row(label, moved) for label, moved in zip(labels, _moved(way), strict=True)], at(0.0), at(1.0))
         for title, way in ways
