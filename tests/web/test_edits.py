@@ -109,6 +109,19 @@ def test_an_edit_that_an_address_can_not_say_is_applied_by_its_name(own):
     assert "demo/half" in client.get("/d/demo/steer?edit=demo/half").text
 
 
+def test_every_address_that_applies_an_edit_is_short_enough(own):
+    """Oracle: the guard, which refuses long ones."""
+    patches = [Patch(features=feature, source="é" * 90, from_position=-1) for feature in (1, 2, 4, 5, 6, 7)]
+    save(own, "demo/long", *patches)
+    save(own, "demo/short", *patches[:4])
+    client = client_of(own)
+    kept = {one.name: one.setting for one in view(client).kept}
+    assert kept["demo/long"].edit == "demo/long"
+    assert len(kept["demo/short"].turn) == 4
+    for address in re.findall(r'class="apply" href="([^"]+)"', client.get("/d/demo/steer").text):
+        assert client.get(f"{html.unescape(address)}&prompt={'a' * 1000}").status_code == 200
+
+
 def test_edits_that_can_not_be_applied_say_why(own, tmp_path, monkeypatch):
     save(own, "demo/a", Ablate(features=1))
     for name in ("b", "c"):

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from lexiscope.core.artifact import LANDMARKS
 from lexiscope.core.errors import ArtifactError, InputError, one_line
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 MOST_MEASURED = 40
 _MOST_SHOWN = 2000
 _MOST_RECIPE = 50_000
+_MOST_ADDRESS = 2500
+"""Characters for what is turned; a prompt goes beside it."""
 _RECIPE, _REPORT = LANDMARKS["edit"], "report.json"
 
 
@@ -167,16 +170,11 @@ def _listed(name: str, folder: Path, dictionary: Dictionary) -> KeptEdit:
 
 def _setting(name: str, edit: Edit) -> Setting:
     found, error = turns_of(edit.recipe.edits), edit.recipe.error
-    if found is None or len(found[0]) > MAX_TURNED:
+    written = [turn.written() for turn in found[0]] if found else []
+    if found is None or len(written) > MAX_TURNED or len(urlencode({"turn": written}, doseq=True)) > _MOST_ADDRESS:
         return Setting(turn=[], on="all", positions="", edit=name, error=error)
-    turns, where = found
-    return Setting(
-        turn=[turn.written() for turn in turns],
-        on=where.tokens,
-        positions=written_positions(where),
-        edit="",
-        error=error,
-    )
+    where = found[1]
+    return Setting(turn=written, on=where.tokens, positions=written_positions(where), edit="", error=error)
 
 
 def _measured(edit: Edit) -> list[Measured]:
