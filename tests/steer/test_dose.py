@@ -99,7 +99,7 @@ def test_a_feature_that_works_is_told_from_its_controls(model, selection, heldou
         predicate=predicate,
     )
     assert found.outcome == "works"
-    assert "more than every control" in found.verdict
+    assert "more than each control: noise, wrong sign, random feature" in found.verdict
     assert found.judged.effect.mean == pytest.approx(UNIT * found.recommended, abs=1e-3)
     assert found.judged.moved == wilson(4, 4)
     by_name = {control.control: control for control in found.judged.controls}

@@ -129,11 +129,12 @@ def test_an_index_says_what_the_maximum_is(model, source):
 def test_what_does_not_occur_has_no_rival(experiment, model):
     aim = experiment.towards_tokens(token_set(model.tokenizer, ["."]))
     assert aim.difference_D is None
-    assert aim.prefix == []
+    assert aim.prefix == [0] * SIZES.prefix_tokens  # the token itself, since no text shows it
     assert {control.control for control in experiment.dose_response(aim, WRITES, [0.5]).curve[0].controls} == {
         "noise",
         "wrong sign",
         "random feature",
+        "prompt only",
     }
 
 

@@ -18,9 +18,8 @@ from lexiscope.core.errors import InputError, one_line
 MOST_OF_A_LINE = 32 << 20
 
 
-@contextmanager
-def new_file(out: Path | None, option: str = "--out") -> Iterator[IO[str]]:
-    """A file to write, as UTF-8 with ends of lines as they are; None: standard output.
+def check_new(out: Path, option: str = "--out") -> None:
+    """Whether a file of this name may be made.
 
     Args:
         option: that named it.
@@ -28,14 +27,25 @@ def new_file(out: Path | None, option: str = "--out") -> Iterator[IO[str]]:
     Raises:
         InputError: something has this name already, or nothing can be written there.
     """
+    if os.path.lexists(out):
+        raise InputError(
+            f"{out} is there already and nothing is written over; choose another {option}, or move it away"
+        )
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent}; make it, or choose another {option}")
+
+
+@contextmanager
+def new_file(out: Path | None, option: str = "--out") -> Iterator[IO[str]]:
+    """A file to write, as UTF-8 with ends of lines as they are; None: standard output.
+
+    Raises:
+        InputError: something has this name already, or nothing can be written there.
+    """
     if out is None:
         yield sys.stdout
         return
-    taken = InputError(f"{out} is there already and nothing is written over; choose another {option}, or move it away")
-    if os.path.lexists(out):
-        raise taken
-    if not out.parent.is_dir():
-        raise InputError(f"there is no folder {out.parent}; make it, or choose another {option}")
+    check_new(out, option)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     with disk_trouble(out):
         try:
@@ -45,7 +55,8 @@ def new_file(out: Path | None, option: str = "--out") -> Iterator[IO[str]]:
             try:
                 give_name(partial, out)
             except FileExistsError:
-                raise taken from None
+                check_new(out, option)
+                raise
             flush(out.parent)
         finally:
             partial.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +53,7 @@ def dose(
     """Sweep a feature's strength: what it does for a goal and what it costs, on text that it was not chosen on."""
     from lexiscope.cli.console import output, say, show_json
     from lexiscope.cli.effects.keeping import keep
-    from lexiscope.cli.files import new_file
+    from lexiscope.cli.files import check_new, new_file
     from lexiscope.steer.effects.findings import keep_dose_response
     from lexiscope.steer.recipe import Recipe
 
@@ -63,30 +62,31 @@ def dose(
     found = asked.opened(sae, index, model, device)
     goal = asked.goal_of(found.model, tokens, concept, wanted, unwanted)
     asked.check_feature(found, feature)
-    with ExitStack() as ends:
-        file = None if recipe is None else ends.enter_context(new_file(recipe, "--recipe"))
-        experiment = asked.experiment_on(found, corpus, seed=seed, prompts=prompts)
-        aim = goal(experiment)
-        if feature is None:
-            feature = experiment.select(aim, limit=limit).chosen
-        response = experiment.dose_response(aim, feature, multiples, limit=limit)
-        settings: dict[str, Any] = {
-            "goal": response.goal,
-            "corpus": experiment.source.corpus,
-            "strengths": [each.strength for each in response.curve],
-            "limit": limit,
-            "prompts": prompts,
-            "seed": seed,
-        }
-        if json:
-            show_json(response.model_dump(mode="json") | {"asked": settings})
-        else:
-            output.print(shown(response, aim.goal.unit), markup=False, soft_wrap=True)
-        if not no_keep:
-            keep(found, lambda notes, about, by: keep_dose_response(notes, about, response, settings, by))
-        if file is not None:
+    if recipe is not None:
+        check_new(recipe, "--recipe")
+    experiment = asked.experiment_on(found, corpus, seed=seed, prompts=prompts)
+    aim = goal(experiment)
+    if feature is None:
+        feature = experiment.select(aim, limit=limit).chosen
+    response = experiment.dose_response(aim, feature, multiples, limit=limit)
+    settings: dict[str, Any] = {
+        "goal": response.goal,
+        "corpus": experiment.source.corpus,
+        "strengths": [each.strength for each in response.curve],
+        "limit": limit,
+        "prompts": prompts,
+        "seed": seed,
+    }
+    if json:
+        show_json(response.model_dump(mode="json") | {"asked": settings})
+    else:
+        output.print(shown(response, aim.goal.unit), markup=False, soft_wrap=True)
+    if not no_keep:
+        keep(found, lambda notes, about, by: keep_dose_response(notes, about, response, settings, by))
+    if recipe is not None:
+        with new_file(recipe, "--recipe") as file:
             file.write(Recipe((response.intervention(),)).toml())
-            say(f"lexiscope steer {sae} --recipe {recipe} --prompt ... steers with it")
+        say(f"lexiscope steer {sae} --recipe {recipe} --prompt ... steers with it")
 
 
 def shown(response: DoseResponse, unit: str) -> str:
@@ -143,6 +143,8 @@ def shown(response: DoseResponse, unit: str) -> str:
         parts.append(f"Effect of each control at the same length, and prompts moved\n{_controls(every, named)}")
     if response.judged is not None and response.judged.controls:
         parts.append(f"Each control beside the recommended dose\n{_beside(response.judged)}")
+    if every[0].controls and not any(each.control == "difference in means" for each in every[0].controls):
+        parts.append("No difference in means is compared: what is wanted does not occur in the text that was read.")
     parts.append(response.verdict)
     return "\n\n".join(parts)
 

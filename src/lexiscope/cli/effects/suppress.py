@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SEARCHED, JUDGED, TRAINED = (32, 4), (8, 16), (30, 16)
 """Batches of ordinary text and contexts in each: to search by, to judge by, and for fine-tuning."""
+SCREENED = 12
+"""Batches of those that directions are tried on: there are many."""
 SHOWN = 12
 """Features."""
 SHORT = {"difference in means": "means", "fine-tuning": "tuned"}
@@ -35,7 +37,7 @@ def suppress(
     ],
     limit: Annotated[float, typer.Option(help="Rise of the loss on ordinary text that is allowed.")] = 0.01,
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Beside it: difference in means and fine-tuning at as much damage.")
+        bool, typer.Option("--baselines", help="Beside it: difference in means and fine-tuning; some minutes.")
     ] = False,
     save: Annotated[Path | None, typer.Option(help="Keep the change as an edit in this folder.")] = None,
     purpose: Annotated[str, typer.Option(help="What the edit that is saved is for.")] = "",
@@ -76,7 +78,7 @@ def suppress(
             found.model,
             lambda: model_of(artifact, model, device),
             cases,
-            searched,
+            searched[:SCREENED],
             ordinary(found.model, source, "train", *TRAINED, seed=seed),
             limit=limit,
             progress=progress,

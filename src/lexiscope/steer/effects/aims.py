@@ -42,7 +42,7 @@ class Aim(NamedTuple):
     difference_D: Tensor | None
     """Difference in means, from text for choosing; None where what is wanted does not occur there."""
     prefix: list[int]
-    """Tokens that show what is wanted, from text for choosing; none where it does not occur there."""
+    """Tokens that show what is wanted: where it occurs most in text for choosing."""
     predicate: Predicate | None
     """Judges what is written."""
     coverage: float | None = None

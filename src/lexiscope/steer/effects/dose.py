@@ -261,7 +261,9 @@ def conclude(feature: int, goal: str, found: Recommendation, judged: Dose | None
     if rivals:
         named = " or ".join(beside.control for beside in rivals)
         return "no better than a control", f"{what}: it works, but no better than {named}."
-    return "works", f"{what}, more than every control." if judged.controls else f"{what}; nothing was compared."
+    if not judged.controls:
+        return "works", f"{what}; nothing was compared."
+    return "works", f"{what}, more than each control: {', '.join(beside.control for beside in judged.controls)}."
 
 
 def _percent(share: Share) -> str:

@@ -8,6 +8,7 @@ T tokens, D width, F features.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -145,7 +146,7 @@ class Experiment:
             selection=materials[0],
             heldout=materials[1],
             difference_D=difference_in_means(self.seen.x_TD, followed_T) if followed_T.any() else None,
-            prefix=prefix_of(self.excerpts[0], wanted, self.sizes.prefix_tokens),
+            prefix=prefix_of(self.excerpts[0], wanted, self.sizes.prefix_tokens) or self._repeated(goal),
             predicate=predicate,
         )
 
@@ -271,6 +272,10 @@ class Experiment:
         """What a feature has to beat."""
         others = [each for each in self.live if each != feature]
         return Rivals(self.directions_FD[others], aim.difference_D, aim.prefix)
+
+    def _repeated(self, goal: TokenSet) -> list[int]:
+        """What shows a goal that occurs nowhere: its tokens, again and again."""
+        return list(itertools.islice(itertools.cycle(goal.tokens), self.sizes.prefix_tokens))
 
     def _stretches(self, side: int) -> list[list[int]]:
         sizes = self.sizes
