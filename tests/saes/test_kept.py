@@ -33,10 +33,10 @@ def check(x_TD, W_FD, b_F, k):
     """Every selection with a copy, and every latent read for itself."""
     copy = byte_copy.copy_of(W_FD)
     largest = native.select_topk(x_TD, W_FD, b_F, k)
-    assert same(native.select_topk(x_TD, W_FD, b_F, k, copy=copy), largest)
+    assert same(native.select_few(x_TD, W_FD, b_F, None, k, copy), largest)
     for floor in (0.0, -0.5, torch.linspace(-1, 3, len(W_FD))):
         plain = native.select_above(x_TD, W_FD, b_F, floor)
-        assert same(native.select_above(x_TD, W_FD, b_F, floor, copy=copy), plain)
+        assert same(native.select_few(x_TD, W_FD, b_F, floor, 0, copy), plain)
     wanted_J = torch.arange(len(W_FD), dtype=torch.int32).flip(0)
     read_TJ = native.read_topk(x_TD, W_FD, b_F, k, copy, wanted_J)
     assert torch.equal(read_TJ.flip(1).view(torch.int32), largest.dense().view(torch.int32))
@@ -110,13 +110,14 @@ def test_it_is_made_once_it_pays_and_let_go_when_weights_change(rng):
     for call in range(1, 2 * WORTH_A_COPY):
         assert (weights.copy_for(x_TD) is not None) == (call >= WORTH_A_COPY)
     with weights.at_hand(x_TD):
-        assert kept.at_hand() is not None
+        assert kept.copy_at_hand(W_FD) is not None
+        assert kept.copy_at_hand(W_FD.clone()) is None
         assert same(select_topk(x_TD, W_FD, b_F, 8), native.select_topk(x_TD, W_FD, b_F, 8))
         W_FD.neg_()
         assert same(select_topk(x_TD, W_FD, b_F, 8), native.select_topk(x_TD, W_FD, b_F, 8))
         other_FD = W_FD.clone()
         assert same(select_above(x_TD, other_FD, b_F, 0.3), native.select_above(x_TD, other_FD, b_F, 0.3))
-    assert kept.at_hand() is None
+    assert kept.copy_at_hand(W_FD) is None
     assert weights.copy_for(x_TD) is None
     for _ in range(WORTH_A_COPY):
         weights.copy_for(x_TD)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lexiscope.core.codes import SparseCodes
 from lexiscope.core.config import Config
+from lexiscope.saes.parts import without_gradients
 
 if TYPE_CHECKING:
     from lexiscope.saes.base import Batch, TrainingState
@@ -79,7 +80,7 @@ class Activation(nn.Module, ABC):
         W_JD, b_J = W_FD.detach()[chosen], b_F.detach()[chosen]
         centre_D = centre_D.detach()
 
-        @torch.no_grad()
+        @without_gradients
         def read(x_TD: Tensor) -> Tensor:
             return fires(torch.addmm(b_J, x_TD - centre_D, W_JD.T), b_J)
 

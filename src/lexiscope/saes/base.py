@@ -27,7 +27,7 @@ from lexiscope.core.errors import ArtifactError, InputError, one_line
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes import weights
 from lexiscope.saes.affine import Affine
-from lexiscope.saes.parts import columns
+from lexiscope.saes.parts import columns, without_gradients
 from lexiscope.saes.settings import SaeConfig
 from lexiscope.saes.weights import WEIGHTS
 
@@ -177,7 +177,7 @@ class SparseAutoencoder(nn.Module, ABC):
         It takes these weights as they are now, and holds no gradients.
         """
 
-        @torch.no_grad()
+        @without_gradients
         def encode(x_TD: Tensor) -> SparseCodes:
             return self.encode(x_TD).fired()
 
@@ -189,7 +189,7 @@ class SparseAutoencoder(nn.Module, ABC):
         It takes these weights as they are now, and holds no gradients.
         """
 
-        @torch.no_grad()
+        @without_gradients
         def read(x_TD: Tensor) -> Tensor:
             return columns(self.encode(x_TD), latents)
 

@@ -20,7 +20,7 @@ from lexiscope.saes.affine import Affine
 from lexiscope.saes.base import Batch, SparseAutoencoder, TrainingState
 from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.kept import Kept
-from lexiscope.saes.parts import mean_square_error
+from lexiscope.saes.parts import mean_square_error, without_gradients
 from lexiscope.saes.settings import SaeConfig
 
 START_TOKENS = 4096
@@ -77,7 +77,7 @@ class LinearDictionary(SparseAutoencoder):
     def encoder(self) -> Callable[[Tensor], SparseCodes]:
         weights = Kept(self.W_enc_FD)
 
-        @torch.no_grad()
+        @without_gradients
         def encode(x_TD: Tensor) -> SparseCodes:
             with weights.at_hand(x_TD):
                 codes = self.encode(x_TD)

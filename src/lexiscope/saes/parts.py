@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from lexiscope.core.codes import SparseCodes
 from lexiscope.core.seeds import generator
 from lexiscope.saes.kernels.error import mean_square
 from lexiscope.saes.kernels.select import select_batch_topk
+
+Result = TypeVar("Result")
 
 FEW_PAIRS = 2**14
 """Comparisons that are faster than a table of all latents."""
@@ -62,9 +66,22 @@ def ranks(codes: SparseCodes) -> Tensor:
     return ranks_TK[tokens_N, places_N]
 
 
-def columns(codes: SparseCodes, latents: Sequence[int]) -> Tensor:
+def without_gradients(function: Callable[[Tensor], Result]) -> Callable[[Tensor], Result]:
+    """As `torch.no_grad`, which takes its time even where there are none."""
+
+    @functools.wraps(function)
+    def call(x_TD: Tensor) -> Result:
+        if not torch.is_grad_enabled():
+            return function(x_TD)
+        with torch.no_grad():
+            return function(x_TD)
+
+    return call
+
+
+def columns(codes: SparseCodes, latents: Sequence[int] | Tensor) -> Tensor:
     """Activations of some latents on every token, [T, J]."""
-    wanted_J = torch.tensor(latents, dtype=torch.int64, device=codes.latents.device)
+    wanted_J = torch.as_tensor(latents, dtype=torch.int64, device=codes.latents.device)
     if codes.num_tokens == 1 and len(codes) * len(latents) <= FEW_PAIRS:
         return torch.where(codes.latents[:, None] == wanted_J, codes.values[:, None], 0).sum(0, keepdim=True)
     out_TJ = codes.values.new_zeros(codes.num_tokens, len(latents))

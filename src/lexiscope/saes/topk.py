@@ -27,7 +27,7 @@ from lexiscope.saes.kernels.decode import decode_rows
 from lexiscope.saes.kernels.encode import encode_topk
 from lexiscope.saes.kernels.kept import Kept
 from lexiscope.saes.kernels.select import read_topk
-from lexiscope.saes.parts import columns, mean_square_error, ranks
+from lexiscope.saes.parts import columns, mean_square_error, ranks, without_gradients
 from lexiscope.saes.settings import SizedConfig
 
 WIDER = 4
@@ -85,7 +85,7 @@ class Activation(activation.Activation):
         self_F[chosen] = torch.inf  # the chosen ones are counted apart: they must not be larger than themselves
         others_F = b_F - self_F
 
-        @torch.no_grad()
+        @without_gradients
         def read(x_TD: Tensor) -> Tensor:
             if (found_TJ := read_topk(x_TD - centre_D, W_FD, b_F, k, wanted_J, weights)) is not None:
                 return found_TJ

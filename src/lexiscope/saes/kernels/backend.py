@@ -73,6 +73,11 @@ def asked_for() -> str | None:
     return name or None
 
 
+def is_overridden() -> bool:
+    """Whether `use` asks for something other than native kernels at this moment."""
+    return _asked is not None and _asked != "native"
+
+
 def report() -> dict[str, str]:
     """For every kind of device, which path serves float32 tensors on it and why."""
     native = library.loaded()

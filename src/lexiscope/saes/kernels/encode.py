@@ -48,10 +48,13 @@ def encode_above(
         first: so many of the first tokens have another floor.
     """
     centred_TD = _centred(x_TD, centre_D)
-    count, floor_of_first_F = first or (0, floor_F)
-    parts = [(centred_TD[:count], floor_of_first_F), (centred_TD[count:], floor_F)]
-    found = [select_above(part_TD, W_FD, b_F, floor) for part_TD, floor in parts if len(part_TD) or not count]
-    codes = found[0] if len(found) == 1 else SparseCodes.concat(found)
+    if first is None or not first[0]:
+        codes = select_above(centred_TD, W_FD, b_F, floor_F)
+    else:
+        count, floor_of_first_F = first
+        parts = [(centred_TD[:count], floor_of_first_F), (centred_TD[count:], floor_F)]
+        found = [select_above(part_TD, W_FD, b_F, floor) for part_TD, floor in parts if len(part_TD)]
+        codes = found[0] if len(found) == 1 else SparseCodes.concat(found)
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, codes)
 
 
@@ -61,8 +64,9 @@ def encode_batch_topk(x_TD: Tensor, centre_D: Tensor, W_FD: Tensor, b_F: Tensor,
     return _attach(x_TD, centre_D, W_FD, b_F, centred_TD, select_batch_topk(centred_TD, W_FD, b_F, k))
 
 
-@torch.no_grad()
 def _centred(x_TD: Tensor, centre_D: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        x_TD, centre_D = x_TD.detach(), centre_D.detach()
     if x_TD.device.type != "cpu" or x_TD.numel() * x_TD.itemsize < memory.LARGE_BYTES:
         return x_TD - centre_D
     return torch.sub(x_TD, centre_D, out=memory.empty(x_TD.shape, torch.result_type(x_TD, centre_D)))

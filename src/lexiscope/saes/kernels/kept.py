@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 
 from lexiscope.saes.kernels import backend
@@ -28,13 +29,15 @@ class Kept:
 
     def __init__(self, W_FD: Tensor) -> None:
         self._W_FD = W_FD.detach()
-        self._able = byte_copy.serves(self._W_FD)
+        self._able = byte_copy.serves(self._W_FD) and backend.path(self._W_FD) == "native"
         self._calls = 0
         self._copy: ByteCopy | None = None
 
     def serves(self, x_TD: Tensor) -> bool:
         """Whether these tokens are few, and this machine is one where a copy helps."""
-        return self._able and len(x_TD) <= byte_copy.MOST_TOKENS and backend.path(x_TD, self._W_FD) == "native"
+        if not self._able or x_TD.shape[0] > byte_copy.MOST_TOKENS or backend.is_overridden():
+            return False
+        return x_TD.is_cpu and x_TD.dtype is torch.float32
 
     def copy_for(self, x_TD: Tensor) -> ByteCopy | None:
         """None: there is none yet, or it is of no use."""
@@ -57,6 +60,7 @@ class Kept:
             _at_hand.reset(before)
 
 
-def at_hand() -> ByteCopy | None:
-    """The copy that may be used, of whatever weights."""
-    return _at_hand.get()
+def copy_at_hand(W_FD: Tensor) -> ByteCopy | None:
+    """The copy of these weights that may be used at this moment."""
+    copy = _at_hand.get()
+    return copy if copy is not None and copy.is_of(W_FD) else None

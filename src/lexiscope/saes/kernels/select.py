@@ -17,22 +17,28 @@ import torch
 from torch import Tensor
 
 from lexiscope.core.codes import SparseCodes
-from lexiscope.saes.kernels import backend, dense, kept
+from lexiscope.saes.kernels import backend, dense
 from lexiscope.saes.kernels import stock_select as stock
-from lexiscope.saes.kernels.kept import Kept
+from lexiscope.saes.kernels.kept import Kept, copy_at_hand
 from lexiscope.saes.kernels.native import select as native
 
 _may_shorten = True
 
 
-@torch.no_grad()
 def select_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
     """The k largest positive scores of every token."""
+    if _may_shorten and (copy := copy_at_hand(W_FD)) is not None:
+        return native.select_few(x_TD, W_FD, b_F, None, k, copy)
+    return _select_topk(x_TD, W_FD, b_F, k)
+
+
+@torch.no_grad()
+def _select_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
     match backend.path(x_TD, W_FD, b_F):
         case "dense":
             return dense.select_topk(x_TD, W_FD, b_F, k)
         case "native":
-            return native.select_topk(x_TD, W_FD, b_F, k, may_shorten=_may_shorten, copy=kept.at_hand())
+            return native.select_topk(x_TD, W_FD, b_F, k, may_shorten=_may_shorten)
         case "triton":
             from lexiscope.saes.kernels.triton import select as triton
 
@@ -40,7 +46,6 @@ def select_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCodes:
     return stock.select_topk(x_TD, W_FD, b_F, k, may_shorten=_may_shorten)
 
 
-@torch.no_grad()
 def read_topk(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, k: int, wanted_J: Tensor, weights: Kept) -> Tensor | None:
     """Scores of some latents, int32 [J], where `select_topk` selects them, else 0: [T, J]. None: no shorter way yet."""
     copy = weights.copy_for(x_TD) if _may_shorten else None
@@ -52,14 +57,20 @@ def select_positive(x_TD: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCodes:
     return select_above(x_TD, W_FD, b_F, 0.0)
 
 
-@torch.no_grad()
 def select_above(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, floor_F: Tensor | float) -> SparseCodes:
     """Every score above the floor, which is one for all latents or one for each; values are the scores themselves."""
+    if _may_shorten and (copy := copy_at_hand(W_FD)) is not None:
+        return native.select_few(x_TD, W_FD, b_F, floor_F, 0, copy)
+    return _select_above(x_TD, W_FD, b_F, floor_F)
+
+
+@torch.no_grad()
+def _select_above(x_TD: Tensor, W_FD: Tensor, b_F: Tensor, floor_F: Tensor | float) -> SparseCodes:
     match backend.path(x_TD, W_FD, b_F):
         case "dense":
             return dense.select_above(x_TD, W_FD, b_F, floor_F)
         case "native":
-            return native.select_above(x_TD, W_FD, b_F, floor_F, may_shorten=_may_shorten, copy=kept.at_hand())
+            return native.select_above(x_TD, W_FD, b_F, floor_F, may_shorten=_may_shorten)
         case "triton":
             from lexiscope.saes.kernels.triton import select as triton
 

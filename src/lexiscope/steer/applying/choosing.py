@@ -45,6 +45,7 @@ class Chooser:
         self._model, self._given, self._prompt_tokens = model, given, prompt_tokens
         self._prompt_B: Sequence[int] = ()
         self._pairs = contradictions(given)
+        self._all = [None] * len(given)
         self._everywhere = all(one.everywhere for one in given)
         self._special = model.tokenizer.special_ids
 
@@ -56,7 +57,7 @@ class Chooser:
         """
         prompt_B, text_BC = self._prompts(at), self._text(at)
         if text_BC is None and self._everywhere:
-            return Chosen(at, None, [None] * len(self._given))
+            return Chosen(at, None, self._all)
         masks = [self._mask(one, at, prompt_B, text_BC) for one in self._given]
         for pair in self._pairs:
             meet = [mask_BC for mask_BC in (masks[pair[0]], masks[pair[1]]) if mask_BC is not None]

@@ -23,7 +23,7 @@ from lexiscope.lm.hooks import Pass
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.saes.kernels.decode import decode_rows
-from lexiscope.saes.parts import columns
+from lexiscope.saes.parts import columns, without_gradients
 from lexiscope.steer.applying.choosing import Chooser, Chosen
 from lexiscope.steer.applying.source import check_source, codes_of
 from lexiscope.steer.applying.steps import Ceiling, Lookup, Step, Whole, make_step
@@ -95,6 +95,8 @@ class Editor:
         reads_some = any(not isinstance(one, Add) for one in steps)
         self._read = sae.reader(features) if reads_some and not self._encodes_all else None
         self._encode, self._device = sae.encoder(), sae.device
+        self._find_change = without_gradients(self._change_of)
+        self._wanted_J = torch.tensor(features, dtype=torch.int64, device=self._device)
         self._running_clean = False
         self._seen_BC: Tensor | None = None
         self._at: Pass | None = None
@@ -142,8 +144,7 @@ class Editor:
                 "yet; this dictionary can't be edited"
             )
         if self._change is None:
-            with torch.no_grad():
-                self._change = self._find_change(self._chosen, x_BCD)
+            self._change = self._find_change(x_BCD)
         return self._put(hook, x_BCD, self._chosen, self._change)
 
     def _remember(self, at: Pass) -> None:
@@ -166,7 +167,9 @@ class Editor:
             self._running_clean = False
         return {hook: x_BCD[:, at.first :] for hook, x_BCD in found.items()}
 
-    def _find_change(self, chosen: Chosen, y_BCE: Tensor) -> _Change:
+    def _change_of(self, y_BCE: Tensor) -> _Change:
+        chosen = self._chosen
+        assert chosen is not None
         read = [_rows(self._x[hook], chosen) for hook in self._places.reads]
         x_ND = (torch.cat(read, dim=1) if self._several else read[0]).to(self._device, torch.float32)
         add_NE, base_NE = None, x_ND if self._several else None
@@ -176,7 +179,7 @@ class Editor:
             codes = self._encode(x_ND)
             if self._drops:
                 base_NE = self._sae.reconstruct(x_ND, codes).float()
-            f_NJ = own_NJ = columns(codes, self._features) if self._features else x_ND.new_zeros(len(x_ND), 0)
+            f_NJ = own_NJ = columns(codes, self._wanted_J) if self._features else x_ND.new_zeros(len(x_ND), 0)
             for number, whole in self._whole:
                 chosen_N = _on(chosen.each[number], x_ND)
                 decoded_NE = decode_rows(codes, self._W_FE)

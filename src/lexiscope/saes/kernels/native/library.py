@@ -107,8 +107,8 @@ class Function:
                 values.append(None)
             else:
                 assert isinstance(argument, Tensor), f"{self.name}: argument {position} is no tensor"
-                assert argument.dtype == kind.dtype, f"{self.name}: argument {position} is {argument.dtype}"
-                assert argument.device.type == "cpu", f"{self.name}: argument {position} is on {argument.device}"
+                assert argument.dtype is kind.dtype, f"{self.name}: argument {position} is {argument.dtype}"
+                assert argument.is_cpu, f"{self.name}: argument {position} is on {argument.device}"
                 assert argument.is_contiguous(), f"{self.name}: argument {position} is not contiguous"
                 values.append(argument.data_ptr())
         return self._function(*values, torch.get_num_threads())
