@@ -163,10 +163,22 @@ def test_the_prefix_is_the_stretch_with_most_of_what_is_wanted(model, tmp_path):
 
 def test_halves_of_examples_have_every_text_once():
     texts = [f"text {number}" for number in range(9)]
-    chosen, judged = split_examples([*texts, *texts], 0, "wanted")
+    chosen, judged = split_examples([*texts, *texts], 0)
     assert sorted([*chosen, *judged]) == texts
     assert (len(chosen), len(judged)) == (4, 5)
-    assert split_examples(texts, 1, "wanted") != (chosen, judged)
+    assert split_examples(texts, 1) != (chosen, judged)
+
+
+def test_pairs_stay_pairs(experiment, model):
+    """The n-th wanted text stays beside the n-th unwanted one, and no pair is torn apart by the split."""
+    wanted = [f"{letter}c" for letter in "abdefghi"]
+    unwanted = [f"{letter}j" for letter in "abdefghi"]
+    aim = experiment.towards_examples("c over j", wanted, unwanted)
+    for material in (aim.selection, aim.heldout):
+        texts = material.prompts.documents
+        assert [text[0] for text in texts[0::2]] == [text[0] for text in texts[1::2]]
+    for chosen, judged in [split_examples(wanted, seed) for seed in range(4)]:
+        assert {text[0] for text in chosen}.isdisjoint(text[0] for text in judged)
 
 
 def test_goals_that_are_none(model, experiment):

@@ -30,7 +30,7 @@ Concept = Annotated[
     str | None, typer.Option(metavar="NAME", help="Goal: a concept of the bank, such as 'personal pronoun'.")
 ]
 Wanted = Annotated[
-    Path | None, typer.Option(help="Goal: these texts become likelier than those of --unwanted; one per line.")
+    Path | None, typer.Option(help="Goal: these texts become likelier than those of --unwanted, line by line.")
 ]
 Unwanted = Annotated[Path | None, typer.Option(help="What --wanted is measured against; one text per line.")]
 Corpus = Annotated[str | None, typer.Option(help="Text to try things on; default: that of the activation store.")]

@@ -133,10 +133,13 @@ def check_examples(wanted: Sequence[str], unwanted: Sequence[str]) -> None:
         raise InputError(f"{quoted(min(both))} is both wanted and unwanted; leave it out of one of the two")
 
 
-def split_examples(texts: Sequence[str], seed: int, what: str) -> tuple[list[str], list[str]]:
-    """Half for choosing, half for judging, at random; a text that is there twice counts once."""
+def split_examples(texts: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
+    """Half for choosing, half for judging, at random; a text that is there twice counts once.
+
+    Lists of as many texts are split alike, so that the n-th of one stays beside the n-th of the other.
+    """
     different = list(dict.fromkeys(texts))
-    order = torch.randperm(len(different), generator=generator(seed, "examples", what)).tolist()
+    order = torch.randperm(len(different), generator=generator(seed, "examples")).tolist()
     middle = len(different) // 2
     chosen, judged = ([different[place] for place in part] for part in (order[:middle], order[middle:]))
     return chosen, judged

@@ -162,13 +162,13 @@ class Experiment:
         return aim._replace(coverage=told.lexicon.coverage)
 
     def towards_examples(self, name: str, wanted: Sequence[str], unwanted: Sequence[str]) -> Aim:
-        """Wanted texts are likelier than unwanted ones; half of each is for choosing.
+        """Wanted texts are likelier than unwanted ones, pair by pair; half of them are for choosing.
 
         Raises:
             InputError: too few, one that is on both sides, or one that is too long or too short.
         """
         check_examples(wanted, unwanted)
-        sides = [split_examples(texts, self.seed, what) for texts, what in ((wanted, "wanted"), (unwanted, "unwanted"))]
+        sides = [split_examples(texts, self.seed) for texts in (wanted, unwanted)]
         prompts = [pairs(self.model, *texts) for texts in zip(*sides, strict=True)]
         contexts = prompts[0].contexts
         x_TD = contexts.side_by_side(
