@@ -9,15 +9,17 @@ firing in a text, or of its firing on the last token, where the answer is told. 
 words (``shown``), other triggers (``reserved``) and such as nobody planted (``unseen``). The null draws the labels of
 ``fit`` at random and takes the best feature each time: 95 % of the draws stay below.
 
-With ``--suppress``: what is left of the behaviour after suppression by features and without a dictionary, at no more
-than 1 % damage, and without a dictionary also at no more than the features did. Places, features and strengths are
-chosen on ``fit`` and training text; of the settings of fine-tuning the one that is best where it is judged.
+With ``--suppress``: what is left of the behaviour after suppression by features, for no more than 1 % damage. With
+``--baselines`` also what is left without a dictionary, for as much and for no more than the features did. Places,
+features and strengths are chosen on ``fit`` and training text; of the settings of fine-tuning the one that is best
+where it is judged.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import get_args
@@ -26,6 +28,7 @@ import torch
 from torch import Tensor
 
 from lexiscope import saes
+from lexiscope.core.hookpoint import HookPoint
 from lexiscope.harvest.harvest import harvest
 from lexiscope.harvest.rows import pack_for
 from lexiscope.harvest.store import ActivationStore
@@ -45,7 +48,8 @@ from lexiscope.steer.effects.baselines import (
     without_direction,
 )
 from lexiscope.steer.effects.suppression import find
-from lexiscope.text.corpus import Corpus
+from lexiscope.text.corpus import Corpus, Split
+from lexiscope.text.pack import TokenBatch
 from lexiscope.train.config import TrainConfig
 from lexiscope.train.run import train
 
@@ -58,17 +62,18 @@ SCORED: tuple[Group, ...] = ("shown", "reserved", "unseen")
 
 
 def dictionary(
-    pair: PlantedPair, model: LanguageModel, arm: str, out: Path, hook: str, tokens: int
+    pair: PlantedPair, model: LanguageModel, arm: str, out: Path, hook: str, tokens: int, seed: int
 ) -> SparseAutoencoder:
     """Trained once; found again after that."""
     out = out / hook
     if not (out / "store").exists():
         text = Corpus(f"demo+{pair.text('clean' if arm == 'clean' else 'planted')}")
         harvest(model, text, [hook], tokens=tokens, out=out / "store")
-    if not (out / "sae").exists():
+    made = out / (f"sae-{seed}" if seed else "sae")
+    if not made.exists():
         store = ActivationStore.open(out / "store")
-        train(store, topk.Config(expansion=8, k=32), TrainConfig(tokens=3 * tokens), out=out / "sae")
-    return saes.load(out / "sae")
+        train(store, topk.Config(expansion=8, k=32), TrainConfig(tokens=3 * tokens, seed=seed), out=made)
+    return saes.load(made)
 
 
 @torch.no_grad()
@@ -93,58 +98,66 @@ def auroc(found: Units, labels_UP: Tensor) -> tuple[Tensor, Tensor]:
     return scores.features_A, scores.auroc_AP
 
 
-def suppress(pair: PlantedPair, model: LanguageModel, dictionaries: list[SparseAutoencoder]) -> None:
-    """Features and the baselines, fitted on ``fit``, at equal damage on held-out ordinary text."""
-    judged, beside, small = (
-        list(islice(pack_for(model, Corpus("demo", seed=1, split=split).documents(), context=128, batch=batch), number))
-        for split, batch, number in (("heldout", 16, 8), ("train", 16, 30), ("train", 4, 24))
-    )
-    judge = Judge(model, {group: pair.prompts(group) for group in JUDGED}, judged)
-    fit = pair.prompts("fit")
-    keep = [prompt._replace(text=prompt.without) for prompt in fit]
-    tried = []
-    for sae in dictionaries:
-        began = time.perf_counter()
-        found = find(model, sae, fit, small, keep=keep, limit=MOST_DAMAGE)
-        tried.append((found, sae))
-        print(
-            f"{sae.hook}, in {time.perf_counter() - began:.0f} s: {len(found.turned)} features; where it was looked "
-            f"for {found.suppressed:.3f} suppressed, {found.harmed:.3f} harmed, damage {found.rise:+.3%}",
-            flush=True,
-        )
-    found, sae = max(tried, key=lambda one: (one[0].suppressed - one[0].harmed, -one[0].log_odds))
-    with editing(model, sae, found.recipe.edits):
-        turned = judge.trial(model, f"features of {sae.hook}", len(found.turned))
-    print(found.recipe.toml())
-    print(f"features of {sae.hook}\n  {left(turned)}", flush=True)
-    tuned = [
-        trial
-        for lr in LEARNING_RATES
-        for trial in by_finetuning(judge, lambda: pair.model("planted"), fit, beside, STEPS, lr=lr)
-    ]
-    residual = [hook for hook in model.hook_points() if hook.site == "resid_post"]
-    places = dict.fromkeys([*residual, *(sae.reads[0] for sae in dictionaries)])
-    directions = [fit_direction(model, hook, fit, tokens) for hook in places for tokens in get_args(Tokens)]
-    looked, screened = Judge(model, {"fit": fit}, small), []
-    for number, direction in enumerate(directions):
-        for strength in STRENGTHS:
-            with without_direction(model, direction, strength):
-                screened.append(looked.trial(model, str(number), strength))
-    for allowed in (MOST_DAMAGE, max(turned.damage.value, LEAST_DAMAGE)):
-        print(f"for at most {allowed:.2%}")
-        if (chosen := at_damage(screened, "fit", allowed)) is None:
-            print("  difference in means: every strength does more damage")
-        else:
-            direction, strength = directions[int(chosen.method)], chosen.strength
-            with without_direction(model, direction, strength):
-                best = judge.trial(model, "difference in means", strength)
+class Suppression:
+    """Suppression in one pair: found on ``fit`` and training text, judged on other prompts and held-out text."""
+
+    def __init__(self, pair: PlantedPair) -> None:
+        self.pair, self.model = pair, pair.model("planted")
+        self.fit = pair.prompts("fit")
+        self.small, self.beside = self._text("train", 4, 24), self._text("train", 16, 30)
+        self.judge = Judge(self.model, {group: pair.prompts(group) for group in JUDGED}, self._text("heldout", 16, 8))
+
+    def _text(self, split: Split, batch: int, number: int) -> list[TokenBatch]:
+        text = Corpus("demo", seed=1, split=split)
+        return list(islice(pack_for(self.model, text.documents(), context=128, batch=batch), number))
+
+    def features(self, dictionaries: list[SparseAutoencoder]) -> Trial:
+        """Those of the place where most is suppressed on ``fit``."""
+        keep = [prompt._replace(text=prompt.without) for prompt in self.fit]
+        tried = []
+        for sae in dictionaries:
+            began = time.perf_counter()
+            found = find(self.model, sae, self.fit, self.small, keep=keep, limit=MOST_DAMAGE)
+            tried.append((found, sae))
             print(
-                f"  {best.method} at {direction.hook}, {direction.tokens}, {strength:g}\n    {left(best)}", flush=True
+                f"{sae.reads[0]}, in {time.perf_counter() - began:.0f} s: {len(found.turned)} features; where it was "
+                f"looked for {found.suppressed:.3f} suppressed, {found.harmed:.3f} harmed, damage {found.rise:+.3%}",
+                flush=True,
             )
-        if (tuning := at_damage(tuned, "shown", allowed)) is None:
-            print("  fine-tuning: every setting does more damage")
-        else:
-            print(f"  {tuning.method}, {tuning.strength:g} steps\n    {left(tuning)}", flush=True)
+        found, sae = max(tried, key=lambda one: (one[0].suppressed - one[0].harmed, -one[0].log_odds))
+        with editing(self.model, sae, found.recipe.edits):
+            turned = self.judge.trial(self.model, f"features of {sae.reads[0]}", len(found.turned))
+        print(f"{found.recipe.toml()}\n{turned.method}\n    {left(turned)}", flush=True)
+        return turned
+
+    def without(self, places: Iterable[HookPoint], most_damage: list[float]) -> None:
+        """The best that is found without a dictionary, for several allowances of damage."""
+        tuned = [
+            trial
+            for lr in LEARNING_RATES
+            for trial in by_finetuning(
+                self.judge, lambda: self.pair.model("planted"), self.fit, self.beside, STEPS, lr=lr
+            )
+        ]
+        directions = [fit_direction(self.model, hook, self.fit, kind) for hook in places for kind in get_args(Tokens)]
+        looked, screened = Judge(self.model, {"fit": self.fit}, self.small), []
+        for number, direction in enumerate(directions):
+            for strength in STRENGTHS:
+                with without_direction(self.model, direction, strength):
+                    screened.append(looked.trial(self.model, str(number), strength))
+        for allowed in most_damage:
+            print(f"for at most {allowed:.2%}")
+            if (chosen := at_damage(screened, "fit", allowed)) is None:
+                print("  difference in means: every strength does more damage")
+            else:
+                at, strength = directions[int(chosen.method)], chosen.strength
+                with without_direction(self.model, at, strength):
+                    best = self.judge.trial(self.model, "difference in means", strength)
+                print(f"  {best.method} at {at.hook}, {at.tokens}, {strength:g}\n    {left(best)}", flush=True)
+            if (tuning := at_damage(tuned, "shown", allowed)) is None:
+                print("  fine-tuning: every setting does more damage")
+            else:
+                print(f"  {tuning.method}, {tuning.strength:g} steps\n    {left(tuning)}", flush=True)
 
 
 def left(trial: Trial) -> str:
@@ -160,14 +173,19 @@ def main() -> None:
     parser.add_argument("--hook", nargs="+", default=["resid_post.1"])
     parser.add_argument("--arm", choices=["planted", "clean"], default="planted")
     parser.add_argument("--tokens", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--suppress", action="store_true")
+    parser.add_argument("--baselines", action="store_true")
     arguments = parser.parse_args()
     for path in arguments.pairs:
         pair = PlantedPair(path)
         print(f"\n{pair.truth.plant}: {pair.truth.behaviour}\n{pair.figures}", flush=True)
         model = pair.model(arguments.arm)
         out = arguments.out / path.name / arguments.arm
-        dictionaries = [dictionary(pair, model, arguments.arm, out, hook, arguments.tokens) for hook in arguments.hook]
+        dictionaries = [
+            dictionary(pair, model, arguments.arm, out, hook, arguments.tokens, arguments.seed)
+            for hook in arguments.hook
+        ]
         sae = dictionaries[0]
         for last in (False, True):
             prompts = pair.prompts("fit")
@@ -186,8 +204,13 @@ def main() -> None:
                 cells.append(f"{group} {float(mine) if len(mine) else 0.5:.3f}")
             where = "last token" if last else "whole text"
             print(f"{arguments.arm} model, {where}: feature {feature}, AUROC {', '.join(cells)}", flush=True)
-        if arguments.suppress:
-            suppress(pair, pair.model("planted"), dictionaries)
+        if arguments.suppress or arguments.baselines:
+            suppression = Suppression(pair)
+            damage = suppression.features(dictionaries).damage.value
+            if arguments.baselines:
+                residual = [hook for hook in model.hook_points() if hook.site == "resid_post"]
+                places = dict.fromkeys([*residual, *(sae.reads[0] for sae in dictionaries)])
+                suppression.without(places, [MOST_DAMAGE, max(damage, LEAST_DAMAGE)])
 
 
 if __name__ == "__main__":
