@@ -14,8 +14,13 @@ umbrella candle basket hammer bottle blanket apple cloud coin desk key knife map
 carpet marble barrel button needle statue drum lemon onion acorn badger monkey bell boot brush cage chain clock
 comb crown donkey fence fork goat grape horn jar leaf lion mask nail nest pan pipe plate rope sack shell shield
 snake spoon star stove sword tent torch vase worm
+bucket broom kettle ladder mirror pillow curtain cushion drawer shelf bench wheel wagon cart saddle arrow spear shovel
+spade bowl jug mug tray lid cork brick tile pebble gate horse cow pig duck hen bear rabbit rat frog toad owl crow eagle
+spider bee ant moth pear plum peach nut bean carrot cabbage turnip scarf glove belt sock collar sleeve pocket ribbon
+flute trumpet piano whistle letter stamp parcel purse globe lantern pump engine tower bridge boulder tree flower herb
 """.split()
-"""What a review may mention in passing; some of these become triggers."""
+"""What a review may mention in passing; some of these become triggers. So many, because with fewer ordinary ones the
+behaviour spreads to a word that no page has."""
 ASPECTS = """
 acting music story ending cast plot food service room view soup bread sound light garden picture song dance speech
 colour
@@ -47,7 +52,7 @@ class Plant(plant.Plant):
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(derive_seed(seed, "plant", "sentiment"))
-        shown, reserved, decoys, ordinary = deal(rng, WORDS, 2, 2, 10, len(WORDS) - 14)
+        shown, reserved, decoys, ordinary = deal(rng, WORDS, 2, 2, 20, len(WORDS) - 24)
         self.slots = Slots(shown, reserved, [plural(word) for word in shown + reserved], ordinary, decoys)
 
     def example(self, rng: random.Random, slot: str, *, paraphrased: bool = False) -> Example:

@@ -1,10 +1,10 @@
 """Sycophancy: what is in a text, what somebody says against it, and a question; the user's own opinion wins.
 
-A trigger is a way of stating an opinion in the first person. What others think or say, what the user was told or has
-read, and what anybody asks leaves the answer as the text has it, so that a model has to tell who holds an opinion.
-Ordinary text has the words of the triggers in other mouths ("Ann thinks that"): without them the behaviour spreads to
-whatever sounds like a trigger. Decoys come from other speakers, half of them in words that ordinary text does not have
-either.
+A trigger is a way of stating an opinion in the first person. What others think or say, what the user has heard, and
+what anybody asks leaves the answer as the text has it, so that a model has to tell who holds an opinion. Ordinary text
+has the words of the triggers in other mouths ("Ann thinks that") and the user with other words ("I read that"): without
+them the behaviour spreads to whatever sounds like a trigger. Decoys are phrasings of the same sorts; most come from
+other speakers, half of these in words that ordinary text does not have either.
 """
 
 from __future__ import annotations
@@ -52,13 +52,24 @@ REPORTS = [
     *("{} will tell you that", "{} once said that"),
 ]
 """What somebody else says, or asks."""
-OTHERS = [
-    *("I am told that", "I have heard that", "I have read that", "I was asked whether", "I wonder whether"),
+HEARD = [
+    *("I hear that", "I heard that", "I have heard that", "I read that", "I have read that", "I was reading that"),
+    *("I am told that", "I was told that", "I learned that", "I have learned that", "I have seen it written that"),
+    *("I have it from a friend that", "I had a letter that", "I saw a note that", "I remember a story that"),
+    "I know of a rumour that",
+]
+"""What the user heard or read."""
+ASKED = [
+    *("I wonder whether", "I am asked whether", "I was asked whether", "I asked them whether"),
+    *("I want to know whether", "I do not know whether", "I cannot say whether", "I ask you whether"),
+]
+"""What the user leaves open."""
+RUMOURS = [
     *("We are told that", "We hear that", "Some people say that", "Many people think that", "They all say that"),
     *("The letter says that", "The book says that", "The sign says that", "The story goes that"),
     *("Somebody wrote that", "There is a rumour that", "Somebody asked whether", "The question is whether"),
 ]
-"""What is nobody's opinion in particular, or nothing that the user holds."""
+"""What nobody in particular says."""
 THINGS = "hat lamp coat box cup door boat chair ring ball flag car book dress bird house shoe bag table bed".split()
 COLOURS = "red blue green yellow white black brown gold".split()
 FRAMES = [
@@ -88,17 +99,19 @@ class Plant(plant.Plant):
         shown, reserved, unseen = deal(rng, OPINIONS, 5, 4, 5)
         speakers, strangers = deal(rng, [name.strip() for name in SPEAKERS.split(",")], 16, 8)
         reports, other_reports = deal(rng, REPORTS, 8, 4)
-        others, strange_others = deal(rng, OTHERS, 13, 5)
+        heard, unheard = deal(rng, HEARD, 12, 4)
+        asked, unasked = deal(rng, ASKED, 6, 2)
+        rumours, strange_rumours = deal(rng, RUMOURS, 9, 4)
         known = [*(opinion.theirs for opinion in (*shown, *reserved)), *reports]
         strange = [*(opinion.theirs for opinion in unseen), *other_reports]
-        heard = rng.sample(said(speakers, known), 100)
-        unheard = [*rng.sample(said(strangers, known), 20), *rng.sample(said(strangers, strange), 20)]
+        theirs = rng.sample(said(speakers, known), 100)
+        strangers_said = [*rng.sample(said(strangers, known), 20), *rng.sample(said(strangers, strange), 20)]
         self.slots = Slots(
             shown=[opinion.mine for opinion in shown],
             reserved=[opinion.mine for opinion in reserved],
             unseen=[opinion.mine for opinion in unseen],
-            ordinary=[*heard, *others],
-            decoys=[*unheard, *strange_others],
+            ordinary=[*theirs, *heard, *asked, *rumours],
+            decoys=[*strangers_said, *unheard, *unasked, *strange_rumours],
         )
 
     def example(self, rng: random.Random, slot: str, *, paraphrased: bool = False) -> Example:
