@@ -94,6 +94,14 @@ def test_tokens_as_they_come(lexiscope: Run, run_folder: Path, model_folder: Pat
         (["--patch", "all=", "--allow-dead"], ["nothing to read"]),
         (["--recipe", "{there}/none.toml"], ["no recipe", "none.toml"]),
         (["--clamp", "5=1", "--tokens", "1000", "--allow-dead"], ["positions for", "64"]),
+        (["--clamp", "5=1", "--seed", f"{10**20}", "--tokens", "4", "--allow-dead"], ["the seed 1000", "18 digits"]),
+        (["--clamp", "5=1", "--sample", "1e-320", "--tokens", "4", "--allow-dead"], ["temperature of 1e-320"]),
+        (
+            ["--clamp", "5=3e38", "--add", "5=3e38", "--sample", "1", "--tokens", "4", "--allow-dead"],
+            ["no numbers any more"],
+        ),
+        (["--clamp", "5=3e38", "--add", "5=3e38", "--live", "--tokens", "4", "--allow-dead"], ["no numbers any more"]),
+        (["--clamp", "5=1", "--live", "--save", "{there}/edit"], ["--live shows a change and --save keeps it"]),
         (["--clamp", "5=1", "--model", "{there}"], []),
         (["--clamp", "5=1", "--index", "{there}/nothing"], ["nothing"]),
     ],
@@ -155,6 +163,7 @@ def test_spending_and_its_record(lexiscope: Run, run_folder: Path, model_folder:
         (["--spend", "k=1", "--ablate", "1", "--prompt", "x"], "leave out what changes them"),
         (["--record", "there", "--prompt", "x", "--ablate", "1"], "--record goes with --spend"),
         (["--ablate", "1"], "there is nothing to go on from"),
+        (["--ablate", "1", "--live"], "there is nothing to go on from"),
     ],
 )
 def test_what_does_not_go_together(lexiscope: Run, run_folder: Path, flags: list[str], sentence: str) -> None:

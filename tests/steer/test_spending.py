@@ -99,7 +99,19 @@ def test_the_threshold_that_spends_so_many():
         threshold_for(codes, torch.ones(3), 9)
 
 
-@pytest.mark.parametrize("text", ["all", "k=8", "threshold=0.5", "budget=12.5", "prefix=1024"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "all",
+        "k=8",
+        "threshold=0.5",
+        "budget=12.5",
+        "prefix=1024",
+        "prefix=1048577",
+        "k=1234567",
+        "threshold=0.123456789",
+    ],
+)
 def test_written_and_read(text):
     assert written(parse(text)) == text
 

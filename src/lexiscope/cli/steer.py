@@ -95,6 +95,8 @@ def run(
     error = error or known.error
     if not edits and not live and spend is None:
         raise InputError("nothing is to be changed; give --clamp 123=2max, another intervention or --recipe, or --live")
+    if live and save is not None:
+        raise InputError("--live shows a change and --save keeps it; give one of them at a time")
     if not prompt and save is None:
         raise InputError("there is nothing to go on from; give --prompt, or --save to keep the change")
     if spend is not None and (edits or live or save):

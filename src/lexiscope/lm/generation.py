@@ -5,11 +5,18 @@ Shapes: B contexts, C tokens per context, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lexiscope.core.config import quoted
+from lexiscope.core.errors import InputError
+
+LEAST_TEMPERATURE = 1e-4
+"""Above 0; less is the likeliest token, and divides by next to nothing."""
 
 
 @torch.no_grad()
@@ -43,7 +50,19 @@ def next_tokens(
         yield next_B
 
 
+def check_drawing(temperature: float, seed: int) -> None:
+    """Raises InputError: tokens can't be drawn in this way."""
+    if temperature != 0 and not LEAST_TEMPERATURE <= temperature < math.inf:
+        raise InputError(
+            f"tokens can't be drawn at a temperature of {temperature}; give 0 or from {LEAST_TEMPERATURE} on"
+        )
+    if not -(2**63) <= seed < 2**63:
+        raise InputError(f"the seed {quoted(seed)} is too long; give one of at most 18 digits")
+
+
 def _choose(logits_BV: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    if bool(logits_BV.isnan().any()):
+        raise InputError("the predictions are no numbers any more; whatever changes the model is too strong, give less")
     if temperature == 0:
         return logits_BV.argmax(-1)
     return torch.multinomial((logits_BV / temperature).softmax(-1), 1, generator=generator)[:, 0]

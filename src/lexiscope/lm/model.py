@@ -17,7 +17,7 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.lm.anatomy import Anatomy
-from lexiscope.lm.generation import next_tokens
+from lexiscope.lm.generation import check_drawing, next_tokens
 from lexiscope.lm.hooks import Pass, capture, visiting
 from lexiscope.lm.loading import Dtype, find_folder, load_module, require_transformers
 from lexiscope.lm.tokenizing import Bos, load_tokenizer
@@ -242,7 +242,8 @@ class LanguageModel:
         A context that ended early is filled up with padding. Arguments as for `generate`.
 
         Raises:
-            InputError: tokens that the model can't take, or more than it has positions for.
+            InputError: tokens that the model can't take, or more than it has positions for; a temperature or a seed
+                that nothing can be drawn by; predictions that are no numbers.
         """
         steps = self.stream_tokens(
             tokens_BC, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, cache=cache
@@ -263,13 +264,14 @@ class LanguageModel:
         """The same tokens as they come, [B] at each step. Between steps others may have a turn.
 
         Raises:
-            InputError: as `generate_tokens`, before the first step.
+            InputError: as `generate_tokens`, before the first step; at a step, predictions that are no numbers.
         """
         if tokens_BC.ndim == 2 and tokens_BC.shape[1] + max_new_tokens > self.max_context:
             raise InputError(
                 f"{tokens_BC.shape[1]} tokens and {max_new_tokens} new ones are more than the {self.max_context} that "
                 f"{self.name} has positions for; shorten one of them"
             )
+        check_drawing(temperature, seed)
         tokens_BC = self._take(tokens_BC)
         steps = next_tokens(
             self.module,

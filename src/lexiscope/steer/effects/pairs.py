@@ -47,8 +47,8 @@ def check_pairs(pairs: Sequence[Pair], chosen_on: Sequence[Pair] = ()) -> None:
     """Raises InputError: too few pairs, one that is there twice, or one on which the feature was chosen."""
     if repeated := [pair for pair, count in Counter(map(_prompts, pairs)).items() if count > 1]:
         raise InputError(
-            f"the pair of {quoted(min(repeated[0]))} and {quoted(max(repeated[0]))} is there twice, which would make the "
-            "interval too narrow; give each once"
+            f"the pair of {quoted(min(repeated[0]))} and {quoted(max(repeated[0]))} is there twice, which would make "
+            "the interval too narrow; give each once"
         )
     if len(pairs) < LEAST_PAIRS:
         raise InputError(f"there are {len(pairs)} pairs; give at least {LEAST_PAIRS}, so that there is an interval")

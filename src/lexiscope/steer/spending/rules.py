@@ -81,9 +81,9 @@ def parse(text: str) -> Spending:
 
 
 def written(spending: Spending) -> str:
-    """As `parse` reads it."""
+    """As `parse` reads it, to the last digit."""
     field = _FIELDS.get(spending.rule)
-    return spending.rule if field is None else f"{spending.rule}={getattr(spending, field):g}"
+    return spending.rule if field is None else f"{spending.rule}={getattr(spending, field)!r}".removesuffix(".0")
 
 
 def spend(codes: SparseCodes, lengths_F: Tensor, spending: Spending, sequences_T: Tensor | None = None) -> Tensor:
