@@ -11,7 +11,8 @@ The cost is the rise of perplexity on all kinds of text where the next token is 
 be gained: whatever probability goes to the concept is missing there, so that a share of tokens that was p can become
 little more than p plus the limit. "mass" is the probability of the concept's tokens over all tokens of the prompts,
 "written" the share of sampled tokens that have the concept, 24 after each prompt. "by act" is the feature that tells
-the concept best where it fires, at the dose recommended for it; without one, nothing counts as moved.
+the concept best where it fires, at the dose recommended for it; without one, nothing counts as moved. Another seed is
+other documents on another split of them, other prompts and other random numbers.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from lexiscope.steer.effects.experiment import Experiment
 from lexiscope.steer.effects.findings import of
 from lexiscope.steer.recipe import Recipe
 
-from .conftest import with_set
+from .conftest import with_set, write_model
 from .test_verbs import refused
 
 Run = Callable[..., "tuple[int, str, str]"]
@@ -226,6 +226,12 @@ def test_not_a_run_and_an_index_of_another(lexiscope: Run, own: Path, tmp_path: 
     assert code == 0, err
     way = ["effects", "select", tmp_path / "sae", "--tokens", "e"]
     refused(lexiscope(*way, "--index", own / "index"), "index of another dictionary")
+
+
+def test_another_model(lexiscope: Run, own: Path, tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other", seed=3)
+    way = ["--tokens", "e", "--model", other]
+    refused(lexiscope("effects", "select", own, *way), "this dictionary was trained on", "other")
 
 
 def test_without_an_index_nothing_is_kept(lexiscope: Run, own: Path, tmp_path: Path, live_feature: int) -> None:

@@ -7,9 +7,12 @@ import random
 
 import pytest
 import torch
+from tests.steer.conftest import dictionary
 from tests.steer.linear_world import HOOK, VOCABULARY, WIDTH, LinearDictionary, LinearModel
 
 from lexiscope.core.errors import InputError
+from lexiscope.core.hookpoint import HookPoint
+from lexiscope.index.live.contexts import Contexts
 from lexiscope.steer.effects.aims import LEAST_EXAMPLES, concept_named, prefix_of, split_examples, token_set
 from lexiscope.steer.effects.excerpts import SIDES, Source, read, windows
 from lexiscope.steer.effects.experiment import Experiment, Sizes
@@ -197,6 +200,25 @@ def test_goals_that_are_none(model, experiment):
         experiment.towards_examples("few", [*few, *few], few)
     with pytest.raises(InputError, match="'ac' is both wanted and unwanted"):
         experiment.towards_examples("both", ["ac", "bc", "dc", "ec"], ["ac", "bd", "dd", "ed"])
+
+
+def test_a_dictionary_that_writes_elsewhere_is_steered_there(small, tmp_path):
+    """Oracle: the activations at the place that is written, read again."""
+    rng = random.Random(1)
+    for number in range(30):
+        (tmp_path / f"{number}.txt").write_text(" ".join(rng.choices("abcdefghijk", k=30)))
+    source = Source(str(tmp_path), heldout_share=0.3)
+    sae = dictionary(small)
+    sae.writes = (HookPoint("mlp_out", 2),)
+    sizes = Sizes(prompts=(6, 6), prompt_tokens=6, prefix_tokens=4, off_target=6, off_target_tokens=8)
+    made = Experiment(small, sae, source, sizes)
+    assert made.hook == HookPoint("mlp_out", 2)
+    ids = made.excerpts[0][0].ids[: small.max_context - 1]
+    contexts = Contexts.of(small, [ids])
+    written_TD = small.read(contexts.tokens_BC, [made.hook], contexts.attention_BC)[made.hook][contexts.text_BC]
+    torch.testing.assert_close(made.seen.x_TD[: len(ids)], written_TD)
+    aim = made.towards_tokens(token_set(small.tokenizer, ["c"]))
+    assert made.dose_response(aim, made.live[0], [0.5]).curve[0].norm > 0
 
 
 def test_the_hook_point_is_the_dictionary_s(experiment):

@@ -62,13 +62,14 @@ def opened(run: Path, index: Path | None, model: str | None, device: str) -> Ope
     """What a path means.
 
     Raises:
-        InputError: no dictionary, or the index is of another one.
+        InputError: no dictionary, or the index or the model is of another one.
         ArtifactError: something is damaged.
     """
     from lexiscope import saes
     from lexiscope.cli.inputs import model_of
     from lexiscope.index.feature_index import FeatureIndex
-    from lexiscope.steer.applying.checks import check_index
+    from lexiscope.index.live.contexts import Places
+    from lexiscope.steer.applying.checks import check_fit, check_index
     from lexiscope.steer.strength import Units
 
     sae = saes.load(run / "sae" if (run / "sae").is_dir() else run)
@@ -77,7 +78,9 @@ def opened(run: Path, index: Path | None, model: str | None, device: str) -> Ope
     found = FeatureIndex.open(index or beside) if index is not None or beside.is_dir() else None
     if found is not None:
         check_index(sae, Units(found))
-    return Opened(sae, model_of(sae.artifact, model, device), found)
+    language_model = model_of(sae.artifact, model, device)
+    check_fit(language_model, sae, Places.of(sae), other_model=False)
+    return Opened(sae, language_model, found)
 
 
 def goal_of(

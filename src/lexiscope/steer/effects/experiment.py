@@ -88,7 +88,9 @@ class Experiment:
         self.excerpts = [
             read(model, source, side, tokens, seed, progress) for side, tokens in zip(SIDES, sizes.tokens, strict=True)
         ]
-        self.seen = see(model, sae, Places.of(sae, hooks).reads, self.excerpts[0], sizes.read_tokens, progress)
+        self.seen = see(
+            model, sae, Places.of(sae, hooks).reads, self.hook, self.excerpts[0], sizes.read_tokens, progress
+        )
         self.index = index
         codes = self.seen.codes
         self._maxima_F = torch.zeros(sae.num_latents).scatter_reduce_(0, codes.latents, codes.values.abs(), "amax")
@@ -173,7 +175,7 @@ class Experiment:
         contexts = prompts[0].contexts
         x_TD = contexts.side_by_side(
             self.model.read(contexts.tokens_BC, [self.hook], contexts.attention_BC), [self.hook]
-        )
+        ).cpu()
         wanted_T = contexts.text_BC.nonzero()[:, 0] % 2 == 0
         first = self.model.tokenizer.encode(sides[0][0][0]).ids
         materials = [

@@ -112,7 +112,7 @@ class OffTarget:
     @torch.no_grad()
     def rise(self, vectors: Tensor) -> Rise:
         """The perplexity alone. What was measured is not measured again: doses share many of their controls."""
-        key = vectors.numpy().tobytes()
+        key = vectors.cpu().numpy().tobytes()
         if key not in self._known:
             self._known[key] = self._rise(self._loss(self._logits(vectors)))
         return self._known[key]
@@ -125,7 +125,7 @@ class OffTarget:
             feature: is no side effect, so it does not count among those that move.
         """
         logits_BCV = self._logits(vectors)
-        rise = self._known[vectors.numpy().tobytes()] = self._rise(self._loss(logits_BCV))
+        rise = self._known[vectors.cpu().numpy().tobytes()] = self._rise(self._loss(logits_BCV))
         kl_BC = (self._clean_BCV.exp() * (self._clean_BCV - logits_BCV.log_softmax(-1))).sum(-1)
         kl = bootstrap(_mean_by_row(kl_BC, self._counted_BC), self._seed)
         assert kl is not None

@@ -93,7 +93,7 @@ class Trial:
 
     def change(self, vectors: Tensor) -> Tensor:
         """Of the goal on every prompt. What was measured is not measured again: doses share many of their controls."""
-        key = vectors.numpy().tobytes()
+        key = vectors.cpu().numpy().tobytes()
         if key not in self._known:
             self._known[key] = measure(self.model, self.hook, self.goal, self.prompts, vectors) - self.clean_B
         return self._known[key]
