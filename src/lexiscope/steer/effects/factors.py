@@ -5,12 +5,13 @@
 where f ← a · f on every token of text; odds are those of the unwanted answer, m a margin, and the rise is that of the
 loss on ordinary text. Adam goes down the first three; the last is a step of its own, towards 1, so that most factors
 stay there (soft thresholding: Daubechies et al. 2004). Learned masks over what a model computes: De Cao et al. 2020,
-"How do decisions emerge across layers?".
+"How do decisions emerge across layers in neural models? Interpretation with differentiable masking".
 
 At the model as it is gradients say little where it is sure of its answer, since no single feature moves that. All
 factors together do, and near the edge each of them counts.
 
-B contexts, C tokens per context, J features that are scaled, N tokens, D width, E width that is written, V vocabulary.
+B contexts, C tokens per context, T tokens of all, N tokens that count for the loss, J features that are scaled,
+D width, E width that is written, V vocabulary.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from lexiscope.text.pack import TokenBatch
 LIMIT = 0.01
 """Rise of the loss on ordinary text, as a share of it."""
 LEAST_CONTRAST = 2.0
-"""Standard errors: less is chance."""
+"""Standard errors: less may well be chance."""
 _GRAIN = 0.25
 """Of the factors in a recipe."""
 _PROMPTS_READ = 64
