@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiscope import saes
+from lexiscope.core.codes import SparseCodes
 from lexiscope.saes.kernels import backend, kept
 from lexiscope.saes.kernels.kept import WORTH_A_COPY, Kept
 from lexiscope.saes.kernels.native import byte_copy, library
 from lexiscope.saes.kernels.native import select as native
 from lexiscope.saes.kernels.select import float32_only, read_topk, select_above, select_topk
+from lexiscope.saes.parts import columns
 
 HAS_COPY = byte_copy.serves(torch.zeros(1, 1))
 needs_copy = pytest.mark.skipif(not HAS_COPY, reason="no native kernels, or a processor without AVX512-VNNI")
@@ -109,20 +111,22 @@ def test_it_is_made_once_it_pays_and_let_go_when_weights_change(rng):
     weights = Kept(W_FD)
     for call in range(1, 2 * WORTH_A_COPY):
         assert (weights.copy_for(x_TD) is not None) == (call >= WORTH_A_COPY)
-    with weights.at_hand(x_TD):
+    other_FD = W_FD.clone()
+
+    def encode(x_TD):
         assert kept.copy_at_hand(W_FD) is not None
-        assert kept.copy_at_hand(W_FD.clone()) is None
+        assert kept.copy_at_hand(other_FD) is None
         assert same(select_topk(x_TD, W_FD, b_F, 8), native.select_topk(x_TD, W_FD, b_F, 8))
-        W_FD.neg_()
-        assert same(select_topk(x_TD, W_FD, b_F, 8), native.select_topk(x_TD, W_FD, b_F, 8))
-        other_FD = W_FD.clone()
         assert same(select_above(x_TD, other_FD, b_F, 0.3), native.select_above(x_TD, other_FD, b_F, 0.3))
-    assert kept.copy_at_hand(W_FD) is None
+        W_FD.neg_()
+        assert kept.copy_at_hand(W_FD) is None
+        return select_topk(x_TD, W_FD, b_F, 8)
+
+    assert same(weights.encode(x_TD, encode), native.select_topk(x_TD, W_FD, b_F, 8))
     assert weights.copy_for(x_TD) is None
     for _ in range(WORTH_A_COPY):
-        weights.copy_for(x_TD)
-    with weights.at_hand(x_TD):
-        assert same(select_topk(x_TD, W_FD, b_F, 8), native.select_topk(x_TD, W_FD, b_F, 8))
+        copy = weights.copy_for(x_TD)
+    assert same(native.select_few(x_TD, W_FD, b_F, None, 8, copy), native.select_topk(x_TD, W_FD, b_F, 8))
 
 
 def test_where_it_is_of_no_use(rng):
@@ -171,3 +175,13 @@ def test_features_are_read_as_they_are_encoded(rng, path, few):
     torch.testing.assert_close(found_TJ, expected_TJ)
     if path == "native" and HAS_COPY:
         assert torch.equal(found_TJ, expected_TJ)
+
+
+@pytest.mark.parametrize("num_tokens", [0, 1, 3])
+@pytest.mark.parametrize("latents", [[], [5], [9, 0, 5]])
+def test_columns_of_codes(rng, num_tokens, latents):
+    """Oracle: the dense matrix."""
+    dense_TF = torch.randn(num_tokens, 12, generator=rng).relu_()
+    dense_TF[:, 9] = 2
+    codes = SparseCodes.from_dense(dense_TF)
+    assert torch.equal(columns(codes, latents), dense_TF[:, latents])

@@ -38,7 +38,7 @@ assert not backend.has_triton() and "triton" not in sys.modules
 
 def on(device, dtype=F32):
     """What `backend.path` asks of a tensor: there may be no such device here."""
-    return SimpleNamespace(device=torch.device(device), dtype=dtype)
+    return SimpleNamespace(device=torch.device(device), is_cpu=device == "cpu", dtype=dtype)
 
 
 @pytest.fixture

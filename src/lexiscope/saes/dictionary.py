@@ -79,8 +79,7 @@ class LinearDictionary(SparseAutoencoder):
 
         @without_gradients
         def encode(x_TD: Tensor) -> SparseCodes:
-            with weights.at_hand(x_TD):
-                codes = self.encode(x_TD)
+            codes = weights.encode(x_TD, self.encode)
             return codes.fired() if self.training else codes
 
         return encode

@@ -79,12 +79,18 @@ def without_gradients(function: Callable[[Tensor], Result]) -> Callable[[Tensor]
     return call
 
 
-def columns(codes: SparseCodes, latents: Sequence[int] | Tensor) -> Tensor:
+def columns(codes: SparseCodes, latents: Sequence[int]) -> Tensor:
     """Activations of some latents on every token, [T, J]."""
-    wanted_J = torch.as_tensor(latents, dtype=torch.int64, device=codes.latents.device)
-    if codes.num_tokens == 1 and len(codes) * len(latents) <= FEW_PAIRS:
-        return torch.where(codes.latents[:, None] == wanted_J, codes.values[:, None], 0).sum(0, keepdim=True)
     out_TJ = codes.values.new_zeros(codes.num_tokens, len(latents))
+    if not len(latents):
+        return out_TJ
+    if codes.num_tokens == 1 and codes.latents.is_cpu:
+        place = {latent: entry for entry, latent in enumerate(codes.latents.tolist())}
+        for column, latent in enumerate(latents):
+            if latent in place:
+                out_TJ[0, column] = codes.values[place[latent]]
+        return out_TJ
+    wanted_J = torch.tensor(latents, device=codes.latents.device)
     if len(codes) * len(latents) <= FEW_PAIRS:
         mine_N, columns_N = (codes.latents[:, None] == wanted_J).nonzero(as_tuple=True)
     else:

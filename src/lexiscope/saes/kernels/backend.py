@@ -53,7 +53,7 @@ def path(*tensors: Tensor) -> str:
     asked = asked_for()
     if asked in ("dense", "stock"):
         return asked
-    if asked != "triton" and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors):
+    if asked != "triton" and _are_float32_on_cpu(tensors):
         return "native" if library.loaded().dll is not None else "stock"
     on = {tensor.device.type for tensor in tensors}
     if asked == "native" or not has_triton():
@@ -104,6 +104,13 @@ def _interprets() -> bool:
     from lexiscope.saes.kernels.triton.launch import interpreted
 
     return interpreted()
+
+
+def _are_float32_on_cpu(tensors: tuple[Tensor, ...]) -> bool:
+    for tensor in tensors:  # noqa: SIM110  asked for every token that is generated: no generator, no names of devices
+        if not tensor.is_cpu or tensor.dtype is not torch.float32:
+            return False
+    return True
 
 
 def _check(name: str, where: str) -> None:

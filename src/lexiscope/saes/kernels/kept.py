@@ -7,13 +7,13 @@ weights have changed. T tokens, D width, F latents.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
+from lexiscope.core.codes import SparseCodes
 from lexiscope.saes.kernels import backend
 from lexiscope.saes.kernels.native import byte_copy
 from lexiscope.saes.kernels.native.byte_copy import ByteCopy
@@ -50,12 +50,11 @@ class Kept:
             self._copy = byte_copy.copy_of(self._W_FD)
         return self._copy
 
-    @contextlib.contextmanager
-    def at_hand(self, x_TD: Tensor) -> Iterator[None]:
-        """Inside the block, on this thread, selections from these weights use the copy."""
+    def encode(self, x_TD: Tensor, encode: Callable[[Tensor], SparseCodes]) -> SparseCodes:
+        """What ``encode`` gives; meanwhile selections from these weights, on this thread, use the copy."""
         before = _at_hand.set(self.copy_for(x_TD))
         try:
-            yield
+            return encode(x_TD)
         finally:
             _at_hand.reset(before)
 

@@ -96,7 +96,6 @@ class Editor:
         self._read = sae.reader(features) if reads_some and not self._encodes_all else None
         self._encode, self._device = sae.encoder(), sae.device
         self._find_change = without_gradients(self._change_of)
-        self._wanted_J = torch.tensor(features, dtype=torch.int64, device=self._device)
         self._running_clean = False
         self._seen_BC: Tensor | None = None
         self._at: Pass | None = None
@@ -179,13 +178,14 @@ class Editor:
             codes = self._encode(x_ND)
             if self._drops:
                 base_NE = self._sae.reconstruct(x_ND, codes).float()
-            f_NJ = own_NJ = columns(codes, self._wanted_J) if self._features else x_ND.new_zeros(len(x_ND), 0)
+            f_NJ = own_NJ = columns(codes, self._features)
             for number, whole in self._whole:
                 chosen_N = _on(chosen.each[number], x_ND)
                 decoded_NE = decode_rows(codes, self._W_FE)
                 by_NE, by_NJ = whole(decoded_NE, own_NJ, chosen_N, lambda: chosen.tokens)
                 moved_N = _either(moved_N, bool(by_NE.any()) if len(by_NE) == 1 else (by_NE != 0).any(1))
-                add_NE, f_NJ = by_NE if add_NE is None else add_NE + by_NE, f_NJ + by_NJ
+                add_NE = by_NE if add_NE is None else add_NE + by_NE
+                f_NJ = f_NJ + by_NJ if self._features else f_NJ
         if self._steps:
             before_NJ = x_ND.new_zeros(len(x_ND), len(self._features)) if f_NJ is None else f_NJ
             after_NJ = before_NJ

@@ -199,12 +199,14 @@ class Whole:
     ) -> tuple[Tensor, Tensor]:
         """What is added to the activation, [N, E], and to the features that are named besides, [N, J]."""
         rows_N = source_rows(self.decoded_SE, self.from_position, chosen_N, tokens)
-        by_NE, by_NJ = self.decoded_SE[rows_N] - decoded_NE, self.source_SJ[rows_N] - f_NJ
+        by_NE = self._towards(self.decoded_SE[rows_N], decoded_NE, chosen_N)
+        return by_NE, self._towards(self.source_SJ[rows_N], f_NJ, chosen_N) if f_NJ.shape[1] else f_NJ
+
+    def _towards(self, source_NX: Tensor, here_NX: Tensor, chosen_N: Tensor | None) -> Tensor:
+        by_NX = source_NX - here_NX
         if self.share != 1:
-            by_NE, by_NJ = self.share * by_NE, self.share * by_NJ
-        if chosen_N is None:
-            return by_NE, by_NJ
-        return by_NE * chosen_N[:, None].to(by_NE), by_NJ * chosen_N[:, None].to(by_NJ)
+            by_NX = self.share * by_NX
+        return by_NX if chosen_N is None else by_NX * chosen_N[:, None].to(by_NX)
 
 
 @dataclass(frozen=True)
