@@ -75,8 +75,8 @@ BEGINNING = 1000
 JUDGED_SHARE = 0.5
 MOST_PROMPTS = 60
 MOST_DAMAGE, LEAST_DAMAGE = 0.01, 0.0005
-STRENGTHS = (0.5, 1.0, 1.5, 2.0)
-STEPS, LR = (5, 20), 1e-4
+STRENGTHS = (0.1, 0.25, 0.5, 1.0, 1.5)
+STEPS, LR = (20, 60), 1e-4
 RANDOM_DRAWS = 3
 NATS_LESS = 10.0
 NEW_TOKENS = 24
@@ -283,11 +283,11 @@ def main() -> None:
     keep(arguments.out, found, model, sae, reviewer.measured, ordinary[0].tokens_BC)
     if not arguments.baselines:
         return
+    by_means(reviewer, model, fit, small[:20], [MOST_DAMAGE, max(turned.damage.value, LEAST_DAMAGE)])
+    by_finetuning(reviewer, lambda: LanguageModel("demo"), fit, beside, STEPS, lr=LR)
     at_random(judge, model, sae, fit, found)
     with less_likely(model, LINK.openings, NATS_LESS):
         reviewer.trial(model, "openings less likely, nats", NATS_LESS)
-    by_means(reviewer, model, fit, small[:20], [MOST_DAMAGE, max(turned.damage.value, LEAST_DAMAGE)])
-    by_finetuning(reviewer, lambda: LanguageModel("demo"), fit, beside, STEPS, lr=LR)
 
 
 if __name__ == "__main__":
