@@ -195,11 +195,36 @@ def control(low):
     )
 
 
+def test_a_verdict_says_how_many_others_do_as_much():
+    given = (7, "x", Recommendation(1.0, [point()]), judged([control(0.1)]), 0.05)
+    assert conclude(*given, wilson(19, 20))[0] == "no better than a control"
+    assert "so do 1 of 20 other features of that length" in conclude(*given, wilson(19, 20))[1]
+    assert "than each of 20 other features of that length" in conclude(*given, wilson(20, 20))[1]
+
+
+def test_a_feature_like_any_other_does_not_work(model, selection):
+    """Known truth: of 40 directions half raise the goal; the feature is the middle one of those, surely above 0."""
+    texts = [[first, second] for first in range(1, 12) for second in range(1, 5)]
+    heldout = material(model, texts, names=[f"{number}" for number in range(len(texts))])
+    others = torch.zeros(40, WIDTH)
+    others[:, 1] = torch.linspace(-1, 1, 40)
+    others[:, 0] = (1 - others[:, 1] ** 2).sqrt()
+    model.U_DV[0] = 0.0
+    direction_D = torch.tensor([0.75**0.5, 0.5, *[0.0] * (WIDTH - 2)])
+    found = dose_response(
+        model, HOOK, 7, direction_D, GOAL, unit=UNIT, selection=selection, heldout=heldout, rivals=Rivals(others),
+        strengths=[0.1], limit=0.2,
+    )  # fmt: skip
+    assert all(control.advantage.low > 0 for control in found.judged.controls)
+    assert 0.5 < found.beaten.share < 1
+    assert found.outcome == "no better than a control"
+
+
 @pytest.mark.parametrize(
     ("points", "final", "outcome", "words"),
     [
-        ([point(low=-0.1)], None, "no effect", "does not raise x at any dose"),
-        ([point(rise=0.5)], None, "breaks the text", "only at doses that cost more than 5%"),
+        ([point(low=-0.1)], None, "no effect", "does not surely raise x at any dose"),
+        ([point(rise=0.5)], None, "breaks the text", "only at doses that may cost more than 5%"),
         ([point()], judged(low=-0.1), "no effect", "no clear effect"),
         ([point()], judged(rise=0.08), "costs too much", "8.0% more perplexity off-target, more than the 5%"),
         ([point()], judged([control(-0.1)]), "no better than a control", "no better than noise"),

@@ -1,10 +1,10 @@
 """Dose and response: how much of a feature does how much, what it costs, and whether anything else would have done it.
 
-A dose is a multiple of a feature's largest activation, added along its direction at every token; negative ones take
-it away. For every dose: the goal's change over prompts, side effects off-target, fluency, tasks with right answers,
-and all controls at the same length of vector. The recommended strength has the largest effect among those whose rise of
-perplexity off-target is surely (upper end of its interval) within a limit. It is chosen on selection text and judged
-on documents that had no part in it.
+A dose is a multiple of a feature's largest activation, added along its direction at every token; negative ones take it
+away. For every dose: the goal's change over prompts, side effects off-target, fluency, tasks with right answers, and
+all controls at the same length of vector, other features one by one at the recommended dose. The recommended strength
+has the largest effect among those whose rise of perplexity off-target is surely (upper end of its interval) within a
+limit. It is chosen on selection text and judged on documents that had no part in it.
 
 B prompts, D width.
 """
@@ -27,6 +27,7 @@ from lexiscope.steer.effects.fluency import Fluency, judge, write
 from lexiscope.steer.effects.goals import Goal, Predicate
 from lexiscope.steer.effects.intervals import Share, share_of
 from lexiscope.steer.effects.probes import Probe, ProbeScore
+from lexiscope.steer.effects.rank import further_than
 from lexiscope.steer.effects.side_effects import SideEffects
 from lexiscope.steer.effects.trial import (
     LIMIT,
@@ -80,6 +81,8 @@ class DoseResponse(Record):
     """The recommended one, on held-out text."""
     curve: list[Dose]
     """Every strength that was asked for, on held-out text."""
+    beaten: Share | None = None
+    """Other features that raise the goal less at the length of the recommended dose, each on all held-out prompts."""
     outcome: Outcome
     verdict: str
     """In one sentence."""
@@ -223,7 +226,10 @@ def dose_response(
             doses[strength] = dose(strength)
             task.advance(1)
     final = None if found.strength is None else doses[found.strength]
-    outcome, verdict = conclude(feature, goal.name, found, final, limit)
+    beaten = None
+    if final is not None and (others_FD := rivals.other_directions_FD) is not None:
+        beaten = further_than(judged, final.strength * vector_D, others_FD, seed, progress=progress)
+    outcome, verdict = conclude(feature, goal.name, found, final, limit, beaten)
     return DoseResponse(
         feature=feature,
         goal=goal.name,
@@ -234,23 +240,33 @@ def dose_response(
         recommended=found.strength,
         judged=final,
         curve=[doses[strength] for strength in asked],
+        beaten=beaten,
         outcome=outcome,
         verdict=verdict,
     )
 
 
-def conclude(feature: int, goal: str, found: Recommendation, judged: Dose | None, limit: float) -> tuple[Outcome, str]:
-    """What to think of a feature, from what it was chosen by and what it did on held-out text."""
+def conclude(
+    feature: int, goal: str, found: Recommendation, judged: Dose | None, limit: float, beaten: Share | None = None
+) -> tuple[Outcome, str]:
+    """What to think of a feature, from what it was chosen by and what it did on held-out text.
+
+    Args:
+        beaten: other features of the same length that do less; None: none was tried.
+    """
     if judged is None:
         positive = [point for point in found.points if point.strength > 0]
         if any((point.effect.low or 0) > 0 for point in positive):
             return "breaks the text", (
-                f"Feature {feature} raises {goal} only at doses that cost more than {limit:.0%} of perplexity."
+                f"On text for choosing, feature {feature} surely raises {goal} only at doses that may cost more than "
+                f"{limit:.0%} of perplexity."
             )
-        return "no effect", f"Feature {feature} does not raise {goal} at any dose that was tried."
+        return "no effect", (
+            f"On text for choosing, feature {feature} does not surely raise {goal} at any dose that was tried."
+        )
     what = (
         f"Feature {feature} at {judged.strength:.2g} of its maximum raises {goal} on {_percent(judged.moved)} of "
-        f"{judged.moved.of} held-out prompts, by {judged.effect.mean:.2g} on average, for {judged.perplexity.rise:.1%} "
+        f"{judged.moved.of} held-out prompts, by {_effect(judged.effect)} on average, for {judged.perplexity.rise:.1%} "
         "more perplexity off-target"
     )
     if (judged.effect.low or 0) <= 0:
@@ -261,9 +277,20 @@ def conclude(feature: int, goal: str, found: Recommendation, judged: Dose | None
     if rivals:
         named = " or ".join(beside.control for beside in rivals)
         return "no better than a control", f"{what}: it works, but no better than {named}."
+    if beaten is not None and beaten.count < beaten.of:
+        return "no better than a control", (
+            f"{what}: it works, but so do {beaten.of - beaten.count} of {beaten.of} other features of that length."
+        )
     if not judged.controls:
         return "works", f"{what}; nothing was compared."
-    return "works", f"{what}, more than each control: {', '.join(beside.control for beside in judged.controls)}."
+    others = "" if beaten is None else f"; and than each of {beaten.of} other features of that length"
+    named = ", ".join(beside.control for beside in judged.controls)
+    return "works", f"{what}, more than each control: {named}{others}."
+
+
+def _effect(effect: Mean) -> str:
+    ends = "" if effect.low is None or effect.high is None else f" ({effect.low:.2g} to {effect.high:.2g})"
+    return f"{effect.mean:.2g}{ends}"
 
 
 def _percent(share: Share) -> str:
