@@ -84,10 +84,13 @@ def shown(found: Confirmation) -> str:
 
 
 def _moved(moved: Moved) -> list[str]:
-    return [
-        f"{moved.logits:+.2f} [{moved.logits_low:+.2f}, {moved.logits_high:+.2f}]",
-        f"{moved.share:+.0%} [{100 * moved.share_low:+.0f}, {100 * moved.share_high:+.0f}]",
-    ]
+    from lexiscope.cli.effects.tables import number
+
+    logits, low, high = (number(each, ".2f") for each in (moved.logits, moved.logits_low, moved.logits_high))
+    share, share_low, share_high = (
+        number(100 * each, ".0f") for each in (moved.share, moved.share_low, moved.share_high)
+    )
+    return [f"{logits} [{low}, {high}]", f"{share}% [{share_low}, {share_high}]"]
 
 
 def _pairs(path: Path) -> list[Pair]:
