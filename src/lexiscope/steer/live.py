@@ -98,7 +98,7 @@ def stream(
     steps = model.stream_tokens(
         torch.tensor([tokens]), max_new_tokens=max_new_tokens + 1, temperature=temperature, seed=seed
     )
-    teller = _Teller(model, index, labels, most_features)
+    teller, encoder = _Teller(model, index, labels, most_features), sae.encoder()
 
     def tell() -> Iterator[LiveToken]:
         text, new = list(tokens), 0
@@ -111,7 +111,7 @@ def stream(
                 return
             count = 1 if new else len(tokens)
             x_TD = torch.cat([seen[hook][0, -count:] for hook in places.reads], dim=1).float()
-            codes = encode(sae, x_TD)
+            codes = encode(sae, x_TD, encoder)
             for row, position in enumerate(range(len(text) - count, len(text))):
                 if new or with_prompt:
                     yield teller.token(position, text[position], codes.row(row), generated=new > 0)

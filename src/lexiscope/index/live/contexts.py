@@ -134,7 +134,7 @@ def tokens_of(tokenizer: Tokenizer, text: str) -> Encoded:
     return encoded
 
 
-def encode(sae: SparseAutoencoder, x_TD: Tensor) -> SparseCodes:
-    """Codes of some activations on the CPU, without entries of value zero."""
-    codes = sae.encode(x_TD.to(sae.directions_FD.device)).fired()
+def encode(sae: SparseAutoencoder, x_TD: Tensor, encoder: Callable[[Tensor], SparseCodes] | None = None) -> SparseCodes:
+    """Codes of some activations on the CPU, without entries of value zero; by the encoder, where that is kept."""
+    codes = (encoder or sae.encode)(x_TD.to(sae.directions_FD.device)).fired()
     return SparseCodes(codes.offsets.cpu(), codes.latents.cpu(), codes.values.float().cpu(), codes.num_latents)
