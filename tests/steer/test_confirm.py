@@ -144,6 +144,7 @@ def test_an_effect_that_may_be_next_to_nothing_is_no_cause(model, sae, pairs):  
     found = confirm(model, writing(sae, 0.06 / share * sae.W_dec_FD[WRITES].detach()), WRITES, pairs)
     assert 0 < found.put_in.feature.share_low < 0.05 < found.put_in.feature.share_high
     assert found.verdict == "undecided"
+    assert "not surely by a twentieth of the way" in found.said
 
 
 def test_a_feature_that_moves_the_answer_the_other_way_does_not_cause_it(model, sae, pairs):  # noqa: F811

@@ -192,12 +192,14 @@ def _conclude(put_in: Direction, taken_out: Direction) -> tuple[Verdict, str]:
         return "no cause", "The feature moves the answer the other way, away from what it is said to cause."
     if all(way.feature.share_high < NOTHING for way in ways):  # however surely it differs from nothing
         return "no cause", "The feature moves the answer by less than a twentieth of the way, in either direction."
-    if all(way.feature.share_low > NOTHING and way.beyond.logits_low > 0 for way in ways):
-        return "cause", (
-            "The feature moves the answer by more than a twentieth of the way, both ways, and further than directions "
-            "of its length do by chance."
-        )
-    return "undecided", (
-        "The feature's effect is neither surely more than a twentieth of the way and beyond chance, put in and taken "
-        "out, nor surely less than that."
+    missing = []
+    if any(way.feature.share_low <= NOTHING for way in ways):
+        missing.append("not surely by a twentieth of the way")
+    if any(way.beyond.logits_low <= 0 for way in ways):
+        missing.append("not surely further than directions of its length go by chance")
+    if missing:
+        return "undecided", f"Put in and taken out, the feature moves the answer {', and '.join(missing)}."
+    return "cause", (
+        "The feature moves the answer by more than a twentieth of the way, both ways, and further than directions "
+        "of its length do by chance."
     )
