@@ -36,7 +36,10 @@ from lexiscope.cli.effects import commands
 from lexiscope.core.errors import InputError, LexiscopeError, is_out_of_memory, one_line
 from lexiscope.core.stop import Stopped
 
-INTERRUPTED = "interrupted; nothing half-made has a final name, and the same command goes on from the last checkpoint if there is one"
+INTERRUPTED = (
+    "interrupted; nothing half-made has a final name, and the same command goes on from the last checkpoint "
+    "if there is one"
+)
 
 NO_MEMORY = (
     "out of memory; smaller batches or fewer latents need less, and the same command goes on from the last checkpoint "
