@@ -34,13 +34,15 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.concepts import BANK
 from lexiscope.measure.concepts.search import find_each
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.effects.dose import conclude, judge_dose, untouched
+from lexiscope.steer.effects.dose import judge_dose, untouched
 from lexiscope.steer.effects.excerpts import Source
 from lexiscope.steer.effects.experiment import Experiment, Sizes
 from lexiscope.steer.effects.fluency import judge, write
 from lexiscope.steer.effects.goals import Predicate
+from lexiscope.steer.effects.rank import further_than
 from lexiscope.steer.effects.selection import measure
 from lexiscope.steer.effects.trial import Recommendation, Trial, recommend
+from lexiscope.steer.effects.verdict import conclude
 
 
 class Bench:
@@ -92,7 +94,7 @@ class Bench:
             if detector != feature:
                 best = self.recommend(chosen_on, experiment.vector(detector)).strength
             by_detector = None if best is None else judged_on.point(experiment.vector(detector), best)
-        judged = None
+        judged = beaten = None
         mass = [self.mass(judged_on, None)] * 2
         overdoses: list[Overdose] = []
         if found.strength is not None:
@@ -103,17 +105,20 @@ class Bench:
             if aim.difference_D is not None:
                 best = self.recommend(chosen_on, aim.difference_D).strength
                 best_D = None if best is None else best * aim.difference_D
+            rivals = experiment.rivals(aim, feature)
+            if rivals.other_directions_FD is not None:
+                beaten = further_than(judged_on, added_D, rivals.other_directions_FD, asked.seed)
             judged = judge_dose(
                 judged_on,
                 vector_D,
                 found.strength,
-                experiment.rivals(aim, feature),
+                rivals,
                 feature=feature,
                 best_difference_D=best_D,
                 predicate=aim.predicate,
                 probes=experiment.probes,
             )
-        verdict = conclude(feature, aim.goal.name, found, judged, asked.limit)[1]
+        verdict = conclude(feature, aim.goal.name, found, judged, asked.limit, beaten)[1]
         before = untouched(judged_on, aim.predicate, experiment.probes)
         return Row(target, selection, judged, before, detector, by_detector, verdict, (mass[0], mass[1]), overdoses)
 

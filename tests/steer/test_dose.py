@@ -14,12 +14,13 @@ from lexiscope.core.errors import InputError
 from lexiscope.index.live.changes import Mean
 from lexiscope.index.live.contexts import Contexts
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.dose import DoseResponse, conclude, dose_response
+from lexiscope.steer.effects.dose import DoseResponse, dose_response
 from lexiscope.steer.effects.goals import Likelihood, Predicate, Prompts, TokenSet, pairs
 from lexiscope.steer.effects.intervals import wilson
 from lexiscope.steer.effects.selection import goal_gradient
 from lexiscope.steer.effects.side_effects import OffTarget, Rise
 from lexiscope.steer.effects.trial import ControlPoint, Material, Point, Recommendation, Rivals, Trial, recommend
+from lexiscope.steer.effects.verdict import conclude
 
 GOAL = TokenSet("token 3", {3: 1.0})
 FEATURE, UNIT = 1, 4.0

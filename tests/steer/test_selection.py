@@ -132,6 +132,14 @@ def test_direct_effects_are_the_derivative_of_log_odds_without_other_layers(mode
     )
 
 
+def test_a_goal_that_nothing_raises_has_no_feature_to_steer_with(model, sae):
+    found = select(model, sae, GOAL, Prompts.of(model, TEXTS), norm=0.1)
+    assert found.best() == found.chosen
+    useless = [candidate.model_copy(update={"value": 0.0}) for candidate in found.candidates]
+    with pytest.raises(InputError, match="none of the features that were tried raises"):
+        found.model_copy(update={"candidates": useless}).best()
+
+
 def test_what_cannot_be_steered_is_refused(model, sae):
     prompts = Prompts.of(model, TEXTS)
     with pytest.raises(InputError, match="no live feature"):

@@ -72,7 +72,11 @@ def run(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write on from a prompt, as the model is and with features of a dictionary changed, by the same seed."""
+    """Write on from a prompt, as the model is and with features of a dictionary changed, by the same seed.
+
+    A patch of all features comes first, then features are changed in the order of a recipe, clamp, scale, add, ablate,
+    patch; caps, which cut the activation itself, come last.
+    """
     from lexiscope import saes
     from lexiscope.cli.console import say, show_json
     from lexiscope.cli.inputs import model_of

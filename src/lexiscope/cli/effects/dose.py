@@ -67,7 +67,7 @@ def dose(
     experiment = asked.experiment_on(found, corpus, seed=seed, prompts=prompts)
     aim = goal(experiment)
     if feature is None:
-        feature = experiment.select(aim, limit=limit).chosen
+        feature = experiment.select(aim, limit=limit).best()
     response = experiment.dose_response(aim, feature, multiples, limit=limit)
     settings: dict[str, Any] = {
         "goal": response.goal,

@@ -71,7 +71,12 @@ def shown(selection: Selection, names: Mapping[int, str], unit: str) -> str:
         "normalisation, so that only sign and order count. moved: prompts on which the goal rose; costs: rise of\n"
         "perplexity off-target; value: effect expected where that reaches the limit."
     )
-    parts.append(f"Feature {selection.chosen} is the one to steer with.")
+    works = selection.candidates[0].value > 0
+    parts.append(
+        f"Feature {selection.chosen} is the one to steer with."
+        if works
+        else f"None of them raises {selection.goal}; try more with --shortlist, or another goal."
+    )
     return "\n\n".join(parts)
 
 

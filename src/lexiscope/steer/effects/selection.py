@@ -88,8 +88,18 @@ class Selection(Record):
 
     @property
     def chosen(self) -> int:
-        """The feature to steer with."""
+        """The feature to steer with, if any."""
         return self.candidates[0].feature
+
+    def best(self) -> int:
+        """The same, if it does anything.
+
+        Raises:
+            InputError: no feature that was tried raises the goal.
+        """
+        if self.candidates[0].value <= 0:
+            raise InputError(f"none of the features that were tried raises {self.goal}; try more, or another goal")
+        return self.chosen
 
 
 def steered_place(sae: SparseAutoencoder, hooks: Sequence[HookPoint] = ()) -> HookPoint:
