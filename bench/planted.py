@@ -38,7 +38,7 @@ from lexiscope.measure.worlds.planted.pages import Group
 from lexiscope.measure.worlds.planted.pair import PlantedPair
 from lexiscope.saes import SparseAutoencoder, topk
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.baselines import (
+from lexiscope.steer.suppressing.baselines import (
     Judge,
     Tokens,
     Trial,
@@ -47,7 +47,7 @@ from lexiscope.steer.effects.baselines import (
     fit_direction,
     without_direction,
 )
-from lexiscope.steer.effects.suppression import find
+from lexiscope.steer.suppressing.suppression import find
 from lexiscope.text.corpus import Corpus, Split
 from lexiscope.text.pack import TokenBatch
 from lexiscope.train.config import TrainConfig

@@ -44,7 +44,9 @@ from lexiscope.measure.worlds.planted.losses import apart, summed_losses
 from lexiscope.saes import SparseAutoencoder
 from lexiscope.steer.edit import Report, load_edited, save_edit
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.baselines import (
+from lexiscope.steer.effects.probes import standard_probes
+from lexiscope.steer.interventions import Scale
+from lexiscope.steer.suppressing.baselines import (
     Direction,
     Judge,
     Trial,
@@ -53,10 +55,8 @@ from lexiscope.steer.effects.baselines import (
     fit_direction,
     without_direction,
 )
-from lexiscope.steer.effects.mined import Mined, Unwanted, apart_from, goes_on, mine, share_with
-from lexiscope.steer.effects.probes import standard_probes
-from lexiscope.steer.effects.suppression import Found, contrasts, find
-from lexiscope.steer.interventions import Scale
+from lexiscope.steer.suppressing.mined import Mined, Unwanted, apart_from, goes_on, mine, share_with
+from lexiscope.steer.suppressing.suppression import Found, contrasts, find
 from lexiscope.text.corpus import Corpus
 from lexiscope.text.document import Document, is_heldout
 from lexiscope.text.pack import TokenBatch

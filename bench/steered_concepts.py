@@ -35,14 +35,14 @@ from lexiscope.measure.concepts import BANK
 from lexiscope.measure.concepts.search import find_each
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.steer.effects.dose import judge_dose, untouched
-from lexiscope.steer.effects.excerpts import Source
-from lexiscope.steer.effects.experiment import Experiment, Sizes
 from lexiscope.steer.effects.fluency import judge, write
 from lexiscope.steer.effects.goals import Predicate
 from lexiscope.steer.effects.rank import further_than
 from lexiscope.steer.effects.selection import measure
 from lexiscope.steer.effects.trial import Recommendation, Trial, recommend
 from lexiscope.steer.effects.verdict import conclude
+from lexiscope.steer.experiments.excerpts import Source
+from lexiscope.steer.experiments.experiment import Experiment, Sizes
 
 
 class Bench:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lexiscope.measure.concepts import BANK, Concept
 from lexiscope.measure.concepts.labels import label
-from lexiscope.steer.effects.excerpts import Excerpt
 from lexiscope.steer.effects.goals import Lexicon, lexical
+from lexiscope.steer.experiments.excerpts import Excerpt
 
 LEAST_POSITIVES = 50
 LEAST_COVERAGE = 0.5

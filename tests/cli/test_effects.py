@@ -17,12 +17,12 @@ from lexiscope.index.notes import Notes
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.behaviour import behaviour
 from lexiscope.steer.edit import Edit
-from lexiscope.steer.effects.aims import token_set
-from lexiscope.steer.effects.cases import read_cases
-from lexiscope.steer.effects.excerpts import Source
-from lexiscope.steer.effects.experiment import Experiment
-from lexiscope.steer.effects.findings import of
+from lexiscope.steer.experiments.aims import token_set
+from lexiscope.steer.experiments.excerpts import Source
+from lexiscope.steer.experiments.experiment import Experiment
+from lexiscope.steer.experiments.findings import of
 from lexiscope.steer.recipe import Recipe
+from lexiscope.steer.suppressing.cases import read_cases
 
 from .conftest import with_set, write_model
 from .test_verbs import refused
@@ -291,9 +291,9 @@ def test_suppress_is_refused(lexiscope: Run, own: Path, tmp_path: Path, cases: P
 
 
 def test_suppress_beside_baselines(lexiscope: Run, own: Path, cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lexiscope.steer.effects.remedy.STRENGTHS", (0.1,))
-    monkeypatch.setattr("lexiscope.steer.effects.remedy.STEPS", (1,))
-    monkeypatch.setattr("lexiscope.steer.effects.remedy.RATES", (1e-4,))
+    monkeypatch.setattr("lexiscope.steer.suppressing.remedy.STRENGTHS", (0.1,))
+    monkeypatch.setattr("lexiscope.steer.suppressing.remedy.STEPS", (1,))
+    monkeypatch.setattr("lexiscope.steer.suppressing.remedy.RATES", (1e-4,))
     code, out, err = lexiscope("effects", "suppress", own, cases, "--limit", 5, "--baselines")
     assert code == 0, err
     assert "means 500.00%" in out

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from lexiscope.core.artifact import Artifact
 from lexiscope.index.live.changes import Mean
-from lexiscope.steer.effects.confirm import Confirmation, Direction, Moved
+from lexiscope.steer.confirming.confirm import Confirmation, Direction, Moved
+from lexiscope.steer.confirming.pairs import Pair
 from lexiscope.steer.effects.dose import STRENGTHS, Dose, DoseResponse, Untouched
 from lexiscope.steer.effects.fluency import Fluency
 from lexiscope.steer.effects.intervals import wilson
-from lexiscope.steer.effects.pairs import Pair
 from lexiscope.steer.effects.probes import ProbeScore
 from lexiscope.steer.effects.side_effects import Rise, SideEffects
 from lexiscope.steer.effects.trial import ControlPoint, Point

@@ -13,7 +13,7 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.behaviour import Behaviour, Share, behaviour
 from lexiscope.measure.worlds.planted.losses import Apart
 from lexiscope.measure.worlds.planted.pages import Prompt
-from lexiscope.steer.effects.baselines import (
+from lexiscope.steer.suppressing.baselines import (
     Judge,
     Trial,
     at_damage,

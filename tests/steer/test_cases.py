@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lexiscope.core.errors import InputError
-from lexiscope.steer.effects.cases import read_cases
+from lexiscope.steer.suppressing.cases import read_cases
 
 
 def lines(slots):

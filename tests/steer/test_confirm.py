@@ -17,8 +17,8 @@ from lexiscope import saes
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.saes.base import Batch
-from lexiscope.steer.effects.confirm import confirm
-from lexiscope.steer.effects.pairs import Pair, read_pairs
+from lexiscope.steer.confirming.confirm import confirm
+from lexiscope.steer.confirming.pairs import Pair, read_pairs
 
 WRITES, MUTE, SILENT = 0, 1, 2
 BEGINNINGS = [
@@ -200,7 +200,7 @@ def test_pairs_from_lines(pairs):
 def test_pairs_may_be_read_in_parts(model, sae, pairs, monkeypatch):  # noqa: F811
     """Oracle: all of them at once."""
     whole = confirm(model, sae, WRITES, pairs)
-    monkeypatch.setattr("lexiscope.steer.effects.patching._AT_ONCE", 40)
+    monkeypatch.setattr("lexiscope.steer.confirming.patching._AT_ONCE", 40)
     parts = confirm(model, sae, WRITES, pairs)
     assert parts.put_in.feature.logits == pytest.approx(whole.put_in.feature.logits, rel=1e-4)
     assert parts.taken_out.direction.share_low == pytest.approx(whole.taken_out.direction.share_low, rel=1e-3, abs=1e-6)

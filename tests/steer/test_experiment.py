@@ -13,9 +13,9 @@ from tests.steer.linear_world import HOOK, VOCABULARY, WIDTH, LinearDictionary, 
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.index.live.contexts import Contexts
-from lexiscope.steer.effects.aims import LEAST_EXAMPLES, concept_named, prefix_of, split_examples, token_set
-from lexiscope.steer.effects.excerpts import SIDES, Source, read, windows
-from lexiscope.steer.effects.experiment import Experiment, Sizes
+from lexiscope.steer.experiments.aims import LEAST_EXAMPLES, concept_named, prefix_of, split_examples, token_set
+from lexiscope.steer.experiments.excerpts import SIDES, Source, read, windows
+from lexiscope.steer.experiments.experiment import Experiment, Sizes
 
 WRITES = 1
 SIZES = Sizes(tokens=(3000, 3000), prompts=(12, 12), off_target=10, read_tokens=1500, off_target_tokens=16)

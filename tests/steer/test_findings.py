@@ -7,7 +7,7 @@ from tests.steer.made_findings import PAIRS, confirmation, dose_response, index
 
 from lexiscope.core.errors import InputError
 from lexiscope.index.notes import By, Dictionary, Notes
-from lexiscope.steer.effects import findings
+from lexiscope.steer.experiments import findings
 
 SAE = Dictionary("f" * 64, 1000)
 ANA, BEN = By(author="ana"), By(author="ben")

@@ -14,7 +14,7 @@ from lexiscope.harvest.rows import pack_for
 from lexiscope.lm.finetuning import cross_entropy
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.behaviour import behaviour
-from lexiscope.steer.effects.mined import EARLIER, LENGTH, Unwanted, apart_from, goes_on, mine, share_with
+from lexiscope.steer.suppressing.mined import EARLIER, LENGTH, Unwanted, apart_from, goes_on, mine, share_with
 from lexiscope.text.document import Document
 
 LINK = Unwanted(re.compile(r"https?://\S+"), frozenset({"htt", "http", "https"}))

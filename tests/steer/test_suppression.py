@@ -20,9 +20,9 @@ from lexiscope.index.live.contexts import Places
 from lexiscope.measure.worlds.planted.behaviour import behaviour
 from lexiscope.saes.base import Batch
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.factors import Scaled, learn
-from lexiscope.steer.effects.suppression import contrasts, find
 from lexiscope.steer.interventions import Scale
+from lexiscope.steer.suppressing.factors import Scaled, learn
+from lexiscope.steer.suppressing.suppression import contrasts, find
 from lexiscope.text import generators
 from lexiscope.text.document import Document
 from lexiscope.text.pack import pack

@@ -7,7 +7,7 @@ import math
 import pytest
 from tests.steer.made_findings import confirmation, dose_response
 
-from lexiscope.steer.effects.confirm import Direction, Moved
+from lexiscope.steer.confirming.confirm import Direction, Moved
 from lexiscope.web.drawing.curves import Place, Series, chart
 from lexiscope.web.drawing.tested import cost_chart, doses, effect_chart, turn, verdict_kind, way_plots
 

@@ -21,8 +21,8 @@ from lexiscope.index.live.by_example import Marked, find_by_example
 from lexiscope.index.live.reading import read_texts
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes import topk
-from lexiscope.steer.effects.confirm import confirm
-from lexiscope.steer.effects.pairs import Pair
+from lexiscope.steer.confirming.confirm import confirm
+from lexiscope.steer.confirming.pairs import Pair
 from lexiscope.web.reader import TextReader
 
 PAIR = Pair(prompt="a (", answer="b", other_prompt="a [", other_answer="c")

@@ -17,9 +17,9 @@ from tests.steer.made_findings import PAIRS, confirmation, dose_response
 from lexiscope.core.artifact import open_artifact
 from lexiscope.index.feature_index import FeatureIndex
 from lexiscope.index.notes import By, Notes
-from lexiscope.steer.effects import findings
-from lexiscope.steer.effects.confirm import confirm
-from lexiscope.steer.effects.pairs import Pair
+from lexiscope.steer.confirming.confirm import confirm
+from lexiscope.steer.confirming.pairs import Pair
+from lexiscope.steer.experiments import findings
 from lexiscope.web.app import create_app
 from lexiscope.web.security.access import Access
 

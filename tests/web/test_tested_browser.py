@@ -15,8 +15,8 @@ from tests.steer.made_findings import confirmation, dose_response
 
 from lexiscope.core.artifact import open_artifact
 from lexiscope.index.notes import By, Notes
-from lexiscope.steer.effects import findings
-from lexiscope.steer.effects.pairs import Pair
+from lexiscope.steer.confirming.pairs import Pair
+from lexiscope.steer.experiments import findings
 
 from .serving import running
 from .tested_world import FEATURE, pairs

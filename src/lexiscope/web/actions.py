@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from lexiscope.index.notes import Notes
-from lexiscope.steer.effects.findings import Confirmed
-from lexiscope.steer.effects.pairs import LEAST_PAIRS, Pair
+from lexiscope.steer.confirming.pairs import LEAST_PAIRS, Pair
+from lexiscope.steer.experiments.findings import Confirmed
 from lexiscope.web import missed, tested
 from lexiscope.web.ablated import Ablated, measure
 from lexiscope.web.notebook import Marks, by

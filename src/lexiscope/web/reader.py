@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from lexiscope.index.live.reading import Reading
     from lexiscope.lm.model import LanguageModel
     from lexiscope.saes.base import SparseAutoencoder
-    from lexiscope.steer.effects.confirm import Confirmation
-    from lexiscope.steer.effects.pairs import Pair
+    from lexiscope.steer.confirming.confirm import Confirmation
+    from lexiscope.steer.confirming.pairs import Pair
 
 MAX_CHARACTERS = 4000
 MAX_TOKENS = 256
@@ -101,8 +101,8 @@ class TextReader:
         Args:
             others: numbers of the features that may serve as controls, the live ones; None: all.
         """
-        from lexiscope.steer.effects.confirm import confirm
-        from lexiscope.steer.effects.pairs import LEAST_PAIRS
+        from lexiscope.steer.confirming.confirm import confirm
+        from lexiscope.steer.confirming.pairs import LEAST_PAIRS
 
         if not LEAST_PAIRS <= len(pairs) <= MAX_PAIRS:
             raise InputError(f"there are {len(pairs)} pairs; give between {LEAST_PAIRS} and {MAX_PAIRS}")

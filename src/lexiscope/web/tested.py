@@ -8,9 +8,9 @@ import torch
 
 from lexiscope.core.errors import LexiscopeError
 from lexiscope.index.notes import Notes
-from lexiscope.steer.effects import findings
-from lexiscope.steer.effects.findings import NOTHING, Confirmed, Findings
-from lexiscope.steer.effects.pairs import Pair
+from lexiscope.steer.confirming.pairs import Pair
+from lexiscope.steer.experiments import findings
+from lexiscope.steer.experiments.findings import NOTHING, Confirmed, Findings
 from lexiscope.web.folder.library import Dictionary
 from lexiscope.web.notebook import by
 

@@ -28,8 +28,8 @@ from lexiscope.core.manifest import MANIFEST, read_sealed, write_sealed
 from lexiscope.harvest.documents import DocumentInfo
 from lexiscope.index.build import build_index
 from lexiscope.index.notes import By, Notes
-from lexiscope.steer.effects import findings
-from lexiscope.steer.effects.pairs import Pair
+from lexiscope.steer.confirming.pairs import Pair
+from lexiscope.steer.experiments import findings
 from lexiscope.text.tokenizer import Encoded
 from lexiscope.web.drawing.characters import labelled, visible
 from lexiscope.web.exports.report import write_report

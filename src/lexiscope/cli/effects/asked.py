@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lexiscope.index.feature_index import FeatureIndex
     from lexiscope.lm.model import LanguageModel
     from lexiscope.saes.base import SparseAutoencoder
-    from lexiscope.steer.effects.aims import Aim
-    from lexiscope.steer.effects.experiment import Experiment
+    from lexiscope.steer.experiments.aims import Aim
+    from lexiscope.steer.experiments.experiment import Experiment
 
 Run = Annotated[Path, typer.Argument(metavar="SAE", help="A run folder, or the folder of an autoencoder.")]
 Feature = Annotated[int, typer.Argument(help="The number of a feature.")]
@@ -92,7 +92,7 @@ def goal_of(
         InputError: no goal, several, or one that is none.
     """
     from lexiscope.core.errors import InputError
-    from lexiscope.steer.effects.aims import check_examples, concept_named, token_set
+    from lexiscope.steer.experiments.aims import check_examples, concept_named, token_set
 
     examples = wanted is not None or unwanted is not None
     count = (tokens is not None) + (concept is not None) + examples
@@ -134,8 +134,8 @@ def experiment_on(found: Opened, corpus: str | None, *, seed: int, prompts: int 
         InputError: there is no text, or too little.
     """
     from lexiscope.cli.console import ConsoleProgress
-    from lexiscope.steer.effects.excerpts import Source
-    from lexiscope.steer.effects.experiment import Experiment, Sizes
+    from lexiscope.steer.experiments.excerpts import Source
+    from lexiscope.steer.experiments.experiment import Experiment, Sizes
 
     source = Source.of(found.artifact) if corpus is None else Source(corpus)
     usual = Sizes()

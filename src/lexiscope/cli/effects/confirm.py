@@ -11,8 +11,8 @@ from lexiscope.cli.effects import asked
 from lexiscope.cli.options import Device, Json
 
 if TYPE_CHECKING:
-    from lexiscope.steer.effects.confirm import Confirmation, Moved
-    from lexiscope.steer.effects.pairs import Pair
+    from lexiscope.steer.confirming.confirm import Confirmation, Moved
+    from lexiscope.steer.confirming.pairs import Pair
 
 
 def confirm(
@@ -37,8 +37,8 @@ def confirm(
 
     from lexiscope.cli.console import ConsoleProgress, output, show_json
     from lexiscope.cli.effects.keeping import keep
-    from lexiscope.steer.effects.confirm import confirm as patch
-    from lexiscope.steer.effects.findings import keep_confirmation
+    from lexiscope.steer.confirming.confirm import confirm as patch
+    from lexiscope.steer.experiments.findings import keep_confirmation
 
     given, seen = _pairs(pairs), [] if chosen_on is None else _pairs(chosen_on)
     found = asked.opened(sae, index, model, device)
@@ -94,6 +94,6 @@ def _moved(moved: Moved) -> list[str]:
 
 
 def _pairs(path: Path) -> list[Pair]:
-    from lexiscope.steer.effects.pairs import read_pairs
+    from lexiscope.steer.confirming.pairs import read_pairs
 
     return read_pairs(asked.texts_of(path), str(path))

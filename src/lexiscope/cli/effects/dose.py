@@ -54,7 +54,7 @@ def dose(
     from lexiscope.cli.console import output, say, show_json
     from lexiscope.cli.effects.keeping import keep
     from lexiscope.cli.files import check_new, new_file
-    from lexiscope.steer.effects.findings import keep_dose_response
+    from lexiscope.steer.experiments.findings import keep_dose_response
     from lexiscope.steer.recipe import Recipe
 
     asked.check_limit(limit)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from lexiscope.cli.effects.asked import Opened
     from lexiscope.measure.worlds.planted.behaviour import Behaviour
-    from lexiscope.steer.effects.cases import Cases
-    from lexiscope.steer.effects.excerpts import Source
-    from lexiscope.steer.effects.remedy import Remedy, Result
+    from lexiscope.steer.experiments.excerpts import Source
+    from lexiscope.steer.suppressing.cases import Cases
+    from lexiscope.steer.suppressing.remedy import Remedy, Result
 
 SEARCHED, JUDGED, TRAINED = (32, 4), (8, 16), (30, 16)
 """Batches of ordinary text and contexts in each: to search by, to judge by, and for fine-tuning."""
@@ -56,9 +56,9 @@ def suppress(
     from lexiscope.cli.inputs import model_of
     from lexiscope.core.errors import InputError
     from lexiscope.steer.edit import Report, save_edit
-    from lexiscope.steer.effects.cases import ordinary
-    from lexiscope.steer.effects.remedy import others
-    from lexiscope.steer.effects.remedy import suppress as find_and_judge
+    from lexiscope.steer.suppressing.cases import ordinary
+    from lexiscope.steer.suppressing.remedy import others
+    from lexiscope.steer.suppressing.remedy import suppress as find_and_judge
     from lexiscope.web.notebook import whoever_runs_this
 
     asked.check_limit(limit, "the loss")
@@ -98,8 +98,8 @@ def _cases(found: Opened, prompts: Path, corpus: str | None, seed: int) -> tuple
     """Prompts on two sides, and ordinary text."""
     from lexiscope.core.manifest import MANIFEST
     from lexiscope.measure.worlds.planted.pair import PlantedPair
-    from lexiscope.steer.effects.cases import of_pair, read_cases
-    from lexiscope.steer.effects.excerpts import Source
+    from lexiscope.steer.experiments.excerpts import Source
+    from lexiscope.steer.suppressing.cases import of_pair, read_cases
 
     named = None if corpus is None else Source(corpus)
     if (prompts / MANIFEST).exists():

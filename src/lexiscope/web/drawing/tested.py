@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lexiscope.index.live.changes import Mean
-from lexiscope.steer.effects.confirm import Confirmation, Direction, Moved, Verdict
+from lexiscope.steer.confirming.confirm import Confirmation, Direction, Moved, Verdict
 from lexiscope.steer.effects.controls import Control
 from lexiscope.steer.effects.dose import Dose, DoseResponse
-from lexiscope.steer.effects.verdict import Outcome
 from lexiscope.steer.effects.side_effects import Rise
+from lexiscope.steer.effects.verdict import Outcome
 from lexiscope.web.drawing.curves import Chart, Place, Series, chart
 from lexiscope.web.drawing.plots import linear_ticks
 

@@ -10,7 +10,7 @@ import numpy as np
 from lexiscope.index.directions.relations import LEAST_COSINE, LEAST_JACCARD, Duplicate
 from lexiscope.index.feature import Example, Feature
 from lexiscope.index.feature_index import FeatureIndex
-from lexiscope.steer.effects.findings import Findings
+from lexiscope.steer.experiments.findings import Findings
 from lexiscope.web import tested
 from lexiscope.web.ablated import Ablated, known
 from lexiscope.web.folder.scores import Fidelity, MatchedConcept, fidelity

@@ -28,16 +28,16 @@ from lexiscope.index.live.contexts import Contexts, Places
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.concepts.concept import Concept
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.effects.aims import Aim, check_examples, prefix_of, split_examples, told_by_tokens
 from lexiscope.steer.effects.controls import difference_in_means
 from lexiscope.steer.effects.dose import DoseResponse, dose_response
-from lexiscope.steer.effects.excerpts import SIDES, Source, read, windows
 from lexiscope.steer.effects.goals import Likelihood, Predicate, Prompts, TokenSet, pairs
 from lexiscope.steer.effects.probes import Probe, standard_probes
-from lexiscope.steer.effects.seen import see
 from lexiscope.steer.effects.selection import Selection, select, steered_place
 from lexiscope.steer.effects.side_effects import OffTarget
 from lexiscope.steer.effects.trial import LIMIT, Material, Rivals
+from lexiscope.steer.experiments.aims import Aim, check_examples, prefix_of, split_examples, told_by_tokens
+from lexiscope.steer.experiments.excerpts import SIDES, Source, read, windows
+from lexiscope.steer.experiments.seen import see
 
 
 class Sizes(Config):

@@ -20,7 +20,8 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.behaviour import Behaviour
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.baselines import (
+from lexiscope.steer.effects.side_effects import Rise
+from lexiscope.steer.suppressing.baselines import (
     Judge,
     Tokens,
     Trial,
@@ -29,9 +30,8 @@ from lexiscope.steer.effects.baselines import (
     fit_direction,
     without_direction,
 )
-from lexiscope.steer.effects.cases import CONTEXT, Cases
-from lexiscope.steer.effects.side_effects import Rise
-from lexiscope.steer.effects.suppression import LIMIT, Found, find
+from lexiscope.steer.suppressing.cases import CONTEXT, Cases
+from lexiscope.steer.suppressing.suppression import LIMIT, Found, find
 from lexiscope.text.pack import TokenBatch
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 3.0)

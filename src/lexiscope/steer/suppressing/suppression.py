@@ -5,7 +5,7 @@ firing in a prompt, summed over its tokens, less that in its counterpart, they a
 
     contrast_f = mean(d) / (standard deviation(d) / √P)
 
-Their factors are then learned together (`lexiscope.steer.effects.factors`), to take the behaviour away for little
+Their factors are then learned together (`lexiscope.steer.suppressing.factors`), to take the behaviour away for little
 damage. A feature that does not fire stays as it is, so that text without the behaviour is hardly touched.
 
 P prompts, T text tokens, J candidates, F features, N firings.
@@ -29,9 +29,9 @@ from lexiscope.measure.worlds.planted.losses import summed_losses
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.steer.applying import checks
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.factors import Scaled, learn
 from lexiscope.steer.interventions import Scale
 from lexiscope.steer.recipe import Recipe
+from lexiscope.steer.suppressing.factors import Scaled, learn
 from lexiscope.text.pack import TokenBatch
 
 LIMIT = 0.01

@@ -20,9 +20,9 @@ from lexiscope.core.seeds import generator
 from lexiscope.measure.concepts import BANK
 from lexiscope.measure.concepts.concept import Concept
 from lexiscope.measure.concepts.labels import label
-from lexiscope.steer.effects.excerpts import Excerpt
 from lexiscope.steer.effects.goals import Goal, Lexicon, Predicate, TokenSet, lexical
 from lexiscope.steer.effects.trial import Material
+from lexiscope.steer.experiments.excerpts import Excerpt
 from lexiscope.text.tokenizer import Tokenizer
 
 LEAST_EXAMPLES = 4

@@ -17,7 +17,7 @@ from lexiscope.core.progress import Progress
 from lexiscope.index.live.contexts import Contexts, encode
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.effects.excerpts import Excerpt
+from lexiscope.steer.experiments.excerpts import Excerpt
 
 AT_ONCE = 16
 """Excerpts that the model reads side by side."""

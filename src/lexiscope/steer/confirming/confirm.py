@@ -33,8 +33,8 @@ from lexiscope.index.feature import Real, Record
 from lexiscope.index.live.contexts import Places
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.effects.pairs import Pair, check_pairs
-from lexiscope.steer.effects.patching import Patching
+from lexiscope.steer.confirming.pairs import Pair, check_pairs
+from lexiscope.steer.confirming.patching import Patching
 
 NOTHING = 0.05
 """Of the way. A cause surely goes further, both ways; what surely goes less far is none."""

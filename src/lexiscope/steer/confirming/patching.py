@@ -17,7 +17,7 @@ from lexiscope.index.live.beside import directions, shifted
 from lexiscope.index.live.contexts import Contexts, Places, encode, tokens_of
 from lexiscope.lm.model import LanguageModel
 from lexiscope.saes.base import SparseAutoencoder
-from lexiscope.steer.effects.pairs import Pair, first_tokens
+from lexiscope.steer.confirming.pairs import Pair, first_tokens
 
 _AT_ONCE = 2048
 """Tokens whose logits are held: of a vocabulary of 50,000 they are 400 MB."""

@@ -22,7 +22,7 @@ from lexiscope.harvest.rows import pack_for
 from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.worlds.planted.pages import GROUPS, Prompt
 from lexiscope.measure.worlds.planted.pair import PlantedPair
-from lexiscope.steer.effects.excerpts import Side, Source
+from lexiscope.steer.experiments.excerpts import Side, Source
 from lexiscope.text.pack import TokenBatch
 
 LEAST = 4

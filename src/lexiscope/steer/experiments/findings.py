@@ -18,9 +18,9 @@ from lexiscope.core.artifact import Artifact
 from lexiscope.core.errors import InputError
 from lexiscope.index.feature import Record
 from lexiscope.index.notes import By, Notes, Result
-from lexiscope.steer.effects.confirm import Confirmation
+from lexiscope.steer.confirming.confirm import Confirmation
+from lexiscope.steer.confirming.pairs import Pair
 from lexiscope.steer.effects.dose import DoseResponse
-from lexiscope.steer.effects.pairs import Pair
 
 PATCHING = "patching"
 DOSES = "dose-response"
