@@ -10,7 +10,7 @@ from steered_text import Target
 
 from lexiscope.index.live.changes import bootstrap
 from lexiscope.steer.effects.controls import Control
-from lexiscope.steer.effects.dose import Dose, Untouched
+from lexiscope.steer.effects.doses import Dose, Untouched
 from lexiscope.steer.effects.intervals import Share, wilson
 from lexiscope.steer.effects.selection import Selection
 from lexiscope.steer.effects.trial import Point

@@ -8,7 +8,8 @@ from lexiscope.core.artifact import Artifact
 from lexiscope.index.live.changes import Mean
 from lexiscope.steer.confirming.confirm import Confirmation, Direction, Moved
 from lexiscope.steer.confirming.pairs import Pair
-from lexiscope.steer.effects.dose import STRENGTHS, Dose, DoseResponse, Untouched
+from lexiscope.steer.effects.dose import STRENGTHS
+from lexiscope.steer.effects.doses import Dose, DoseResponse, Untouched
 from lexiscope.steer.effects.fluency import Fluency
 from lexiscope.steer.effects.intervals import wilson
 from lexiscope.steer.effects.probes import ProbeScore

@@ -14,7 +14,8 @@ from lexiscope.core.errors import InputError
 from lexiscope.index.live.changes import Mean
 from lexiscope.index.live.contexts import Contexts
 from lexiscope.steer.editing import editing
-from lexiscope.steer.effects.dose import DoseResponse, dose_response
+from lexiscope.steer.effects.dose import dose_response
+from lexiscope.steer.effects.doses import DoseResponse
 from lexiscope.steer.effects.goals import Likelihood, Predicate, Prompts, TokenSet, pairs
 from lexiscope.steer.effects.intervals import wilson
 from lexiscope.steer.effects.selection import goal_gradient

@@ -43,7 +43,7 @@ def confirm(
     given, seen = _pairs(pairs), [] if chosen_on is None else _pairs(chosen_on)
     found = asked.opened(sae, index, model, device)
     asked.check_feature(found, feature)
-    others = None if found.index is None else torch.tensor(found.index.live())
+    others = None if found.index is None else torch.tensor(found.index.live_L, dtype=torch.int64)
     with ConsoleProgress().task("Patching", total=len(given), unit="pairs") as task:
         confirmed = patch(
             found.model, found.sae, feature, given, hypothesis=hypothesis, chosen_on=seen, others=others, seed=seed

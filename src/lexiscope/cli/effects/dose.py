@@ -13,7 +13,7 @@ from lexiscope.cli.options import Device, Json
 
 if TYPE_CHECKING:
     from lexiscope.steer.effects.controls import Control
-    from lexiscope.steer.effects.dose import Dose, DoseResponse
+    from lexiscope.steer.effects.doses import Dose, DoseResponse
 
 SHORT: dict[Control, str] = {
     "noise": "noise",

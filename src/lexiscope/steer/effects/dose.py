@@ -19,81 +19,24 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.core.progress import SILENT, Progress
-from lexiscope.index.feature import Real, Record
-from lexiscope.index.live.changes import Mean
 from lexiscope.lm.model import LanguageModel
-from lexiscope.steer.effects.fluency import Fluency, judge, write
+from lexiscope.steer.effects.doses import Dose, DoseResponse, Untouched
+from lexiscope.steer.effects.fluency import judge, write
 from lexiscope.steer.effects.goals import Goal, Predicate
-from lexiscope.steer.effects.intervals import Share, share_of
-from lexiscope.steer.effects.probes import Probe, ProbeScore
+from lexiscope.steer.effects.intervals import share_of
+from lexiscope.steer.effects.probes import Probe
 from lexiscope.steer.effects.rank import further_than
-from lexiscope.steer.effects.side_effects import SideEffects
 from lexiscope.steer.effects.trial import (
     LIMIT,
-    ControlPoint,
     Material,
-    Point,
     Rivals,
     Trial,
     recommend,
     same_length,
 )
-from lexiscope.steer.effects.verdict import Outcome, conclude
-from lexiscope.steer.interventions import Add
+from lexiscope.steer.effects.verdict import conclude
 
 STRENGTHS = (-1.0, -0.5, -0.25, 0.125, 0.25, 0.5, 1.0, 2.0)
-
-
-class Dose(Point):
-    """One dose in full, on held-out text."""
-
-    side_effects: SideEffects
-    fluency: Fluency
-    probes: list[ProbeScore]
-    controls: list[ControlPoint]
-
-
-class Untouched(Record):
-    """The same when nothing is steered."""
-
-    goal: Mean
-    fluency: Fluency
-    probes: list[ProbeScore]
-
-
-class DoseResponse(Record):
-    """A feature's doses, the one to use, and what to think of it."""
-
-    feature: int
-    goal: str
-    unit: Real
-    """The feature's largest activation: strength 1."""
-    limit: Real
-    """Rise of perplexity off-target that is allowed."""
-    untouched: Untouched
-    chosen_on: list[Point]
-    """Selection text, by strength."""
-    recommended: Real | None
-    """Strength; None where no dose is both effective and within the limit."""
-    judged: Dose | None
-    """The recommended one, on held-out text."""
-    curve: list[Dose]
-    """Every strength that was asked for, on held-out text."""
-    beaten: Share | None = None
-    """Other features that raise the goal less at the length of the recommended dose, each on all held-out prompts."""
-    outcome: Outcome
-    verdict: str
-    """In one sentence."""
-
-    def intervention(self) -> Add:
-        """The recommended dose, for `editing` and for recipes.
-
-        Raises:
-            InputError: none is recommended.
-        """
-        if self.recommended is None:
-            raise InputError(f"no dose of feature {self.feature} is recommended: {self.verdict}")
-        return Add(features=self.feature, by=self.recommended * self.unit)
 
 
 def judge_dose(

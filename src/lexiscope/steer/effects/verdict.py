@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
 from lexiscope.index.live.changes import Mean
+from lexiscope.steer.effects.doses import Dose, Outcome
 from lexiscope.steer.effects.intervals import Share
 from lexiscope.steer.effects.trial import Recommendation
-
-if TYPE_CHECKING:
-    from lexiscope.steer.effects.dose import Dose
-
-Outcome = Literal["works", "no better than a control", "costs too much", "no effect", "breaks the text"]
 
 
 def conclude(

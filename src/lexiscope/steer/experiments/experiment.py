@@ -29,7 +29,8 @@ from lexiscope.lm.model import LanguageModel
 from lexiscope.measure.concepts.concept import Concept
 from lexiscope.saes.base import SparseAutoencoder
 from lexiscope.steer.effects.controls import difference_in_means
-from lexiscope.steer.effects.dose import DoseResponse, dose_response
+from lexiscope.steer.effects.dose import dose_response
+from lexiscope.steer.effects.doses import DoseResponse
 from lexiscope.steer.effects.goals import Likelihood, Predicate, Prompts, TokenSet, pairs
 from lexiscope.steer.effects.probes import Probe, standard_probes
 from lexiscope.steer.effects.selection import Selection, select, steered_place

@@ -20,7 +20,7 @@ from lexiscope.index.feature import Record
 from lexiscope.index.notes import By, Notes, Result
 from lexiscope.steer.confirming.confirm import Confirmation
 from lexiscope.steer.confirming.pairs import Pair
-from lexiscope.steer.effects.dose import DoseResponse
+from lexiscope.steer.effects.doses import DoseResponse
 
 PATCHING = "patching"
 DOSES = "dose-response"

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from lexiscope.index.live.changes import Mean
 from lexiscope.steer.confirming.confirm import Confirmation, Direction, Moved, Verdict
 from lexiscope.steer.effects.controls import Control
-from lexiscope.steer.effects.dose import Dose, DoseResponse
+from lexiscope.steer.effects.doses import Dose, DoseResponse, Outcome
 from lexiscope.steer.effects.side_effects import Rise
-from lexiscope.steer.effects.verdict import Outcome
 from lexiscope.web.drawing.curves import Chart, Place, Series, chart
 from lexiscope.web.drawing.plots import linear_ticks
 
