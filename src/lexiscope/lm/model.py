@@ -17,6 +17,7 @@ from torch import Tensor
 from lexiscope.core.errors import InputError
 from lexiscope.core.hookpoint import HookPoint
 from lexiscope.lm.anatomy import Anatomy
+from lexiscope.lm.checks import check_tokens
 from lexiscope.lm.generation import check_drawing, next_tokens
 from lexiscope.lm.hooks import Pass, capture, visiting
 from lexiscope.lm.loading import Dtype, find_folder, load_module, require_transformers
@@ -306,19 +307,5 @@ class LanguageModel:
 
     def _take(self, tokens_BC: Tensor, attention_BC: Tensor | None = None) -> Tensor:
         """The tokens on the model's device, if it can take them."""
-        if tokens_BC.ndim != 2 or tokens_BC.numel() == 0 or tokens_BC.is_floating_point():
-            raise InputError(f"tokens have shape {list(tokens_BC.shape)}; give integers of shape [contexts, tokens]")
-        if tokens_BC.shape[1] > self.max_context:
-            raise InputError(
-                f"contexts of {tokens_BC.shape[1]} tokens are longer than the {self.max_context} that {self.name} has "
-                "positions for; choose a shorter context"
-            )
-        low, high = (int(limit) for limit in tokens_BC.aminmax())
-        if low < 0 or high >= self.vocab_size:
-            raise InputError(
-                f"token {low if low < 0 else high} is not among the {self.vocab_size} of {self.name}; encode the text "
-                "with this model's tokenizer"
-            )
-        if attention_BC is not None and bool((attention_BC[:, 1:] > attention_BC[:, :-1]).any()):
-            raise InputError("a context has padding before its tokens; pad it on the right")
+        check_tokens(tokens_BC, attention_BC, self.name, vocab_size=self.vocab_size, max_context=self.max_context)
         return tokens_BC.to(self.device, torch.int64)

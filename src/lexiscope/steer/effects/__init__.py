@@ -1,1 +1,1 @@
-"""What steering does: goals, doses beside controls, which feature to choose, what it causes, what it suppresses."""
+"""What steering does: goals, doses beside controls, side effects, which feature to choose, what to think of it."""
