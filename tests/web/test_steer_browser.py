@@ -4,12 +4,13 @@ the browser's own log of requests and errors."""
 from __future__ import annotations
 
 import os
-import re
+import threading
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from lexiscope.steer import live
 from lexiscope.web.client import Client
 
 from .serving import running
@@ -163,12 +164,23 @@ def test_what_can_not_be_is_said_on_the_page(watched, address):
     assert problems == []
 
 
-def test_a_text_is_stopped_and_another_begun(watched, address):
+def test_a_text_is_stopped_and_another_begun(watched, address, monkeypatch):
     page, problems = watched
+    stopped, stream = threading.Event(), live.stream
+
+    def standing_still(*arguments, **options):
+        """A model that stops after some tokens: however fast it is, there is something to stop."""
+        for place, token in enumerate(stream(*arguments, **options)):
+            if place == 12:
+                stopped.wait(60)
+            yield token
+
+    monkeypatch.setattr(live, "stream", standing_still)
     page.goto(f"{address}/d/demo/steer?prompt=def&tokens=200")
     page.wait_for_selector("#default .t:nth-of-type(5)")
     page.get_by_role("button", name="Stop").click()
-    playwright.expect(page.locator("#status")).to_have_text(re.compile("Stopped|same"))
+    stopped.set()
+    playwright.expect(page.locator("#status")).to_have_text("Stopped.")
     page.get_by_label("New tokens").fill("3")
     page.get_by_role("button", name="Write").click()
     page.wait_for_url("**tokens=3**")

@@ -247,7 +247,7 @@ class SparseAutoencoder(nn.Module, ABC):
         where = f"{folder / WEIGHTS} and its settings"
         try:
             said = _Saved.model_validate(settings)
-            config = cls.config_type.read(said.sae, where)
+            config = cls.config_type.model_validate(said.sae)
             with torch.device("meta"):  # whatever sizes the settings claim, memory is taken for what is in the file
                 claimed = cls(config, said.width, said.output_width).state_dict()
             weights.check(claimed, folder / WEIGHTS)
