@@ -3,6 +3,8 @@ written by hand."""
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
@@ -15,9 +17,9 @@ from lexiscope.measure.worlds.planted.losses import Apart
 from lexiscope.measure.worlds.planted.pages import Prompt
 from lexiscope.steer.suppressing.baselines import (
     Judge,
+    Tokens,
     Trial,
     at_damage,
-    by_direction,
     by_finetuning,
     fit_direction,
     without_direction,
@@ -89,10 +91,9 @@ def test_that_much_of_the_projection_goes_from_text_and_nothing_from_bos(demo, s
 
 
 def test_strength_zero_is_no_change_at_all(demo, judge):
-    trials = by_direction(judge, demo, [HOOK], PROMPTS, [0.0])
-    methods = [f"difference in means at {HOOK}, {tokens}" for tokens in ("last token", "whole text")]
-    assert [trial.method for trial in trials] == methods
-    for nothing in trials:
+    for tokens in get_args(Tokens):
+        with without_direction(demo, fit_direction(demo, HOOK, PROMPTS, tokens), 0.0):
+            nothing = judge.trial(demo, tokens, 0.0)
         assert nothing.behaviour["shown"] == behaviour(demo, PROMPTS)
         assert nothing.damage == (0, 0, 0)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -117,23 +117,6 @@ def without_direction(model: LanguageModel, found: Direction, strength: float) -
 
     with model.splice({found.hook: take}):
         yield
-
-
-def by_direction(
-    judge: Judge,
-    model: LanguageModel,
-    hooks: Sequence[HookPoint],
-    prompts: Sequence[Prompt],
-    strengths: Sequence[float],
-) -> list[Trial]:
-    """Difference in means at every hook point, of both kinds of tokens and at every strength."""
-    trials = []
-    for hook, tokens in itertools.product(hooks, get_args(Tokens)):
-        found = fit_direction(model, hook, prompts, tokens)
-        for strength in strengths:
-            with without_direction(model, found, strength):
-                trials.append(judge.trial(model, f"difference in means at {hook}, {tokens}", strength))
-    return trials
 
 
 def by_finetuning(
